@@ -1,0 +1,23 @@
+-- Buy talk time up to until_ms for a live call (absolute: a smaller or equal
+-- one changes nothing).
+--
+-- KEYS account hash
+-- ARGV 1 field  2 now  3 day  4 cap  5 epoch  6 until_ms  7 proof_at (0 = none newer)
+-- Returns {code, held, until_ms, budget, others, seq, killed, suspended}
+local a, missing = account(KEYS[1], ARGV[1])
+if not a then return {missing} end
+if not a.raw or string.sub(a.raw, 2, 2) == 'm' then return {'unknown'} end
+local c = load(a.raw)
+if not c then return {'corrupt'} end
+if c.state ~= 'l' and c.state ~= 'h' then return {'ended'} end
+if c.epoch ~= tonumber(ARGV[5]) then return {'fenced'} end
+today(a, tonumber(ARGV[3]))
+local want, proof = tonumber(ARGV[6]), tonumber(ARGV[7])
+if c.max > 0 and want > c.max * 1000 then want = c.max * 1000 end
+local held, til = c.held, c.til
+local total = reserve(a, c, want, tonumber(ARGV[4]))
+local newer = proof > 0 and (not c.proof or proof > c.proof)
+if newer then c.proof = proof end
+if c.held ~= held then a.seq = a.seq + 1 end
+if c.held ~= held or c.til ~= til or newer then save(a, dump(c)) end
+return {'', c.held, c.til, total, a.n - 1, a.seq, string.find(c.flags, 'k', 1, true) and 1 or 0, a.st ~= 'active' and 1 or 0}

@@ -1,0 +1,26 @@
+package services
+
+import (
+	"testing"
+	"time"
+)
+
+// Eventually calls check every 5 ms until it returns nil. When timeout has passed and check still fails, the test
+// ends with check's last error. It is for what sends no event of its own; inside a testing/synctest bubble it polls
+// in the bubble's time.
+func Eventually(t testing.TB, timeout time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(timeout)
+	ticker := time.NewTicker(pollStep)
+	defer ticker.Stop()
+	for attempts := 1; ; attempts++ {
+		err := check()
+		if err == nil {
+			return
+		}
+		if !time.Now().Before(deadline) {
+			t.Fatalf("not within %v (%d attempts): %v", timeout, attempts, err)
+		}
+		<-ticker.C
+	}
+}

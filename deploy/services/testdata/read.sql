@@ -1,0 +1,1 @@
+SELECT reference, units FROM grants;

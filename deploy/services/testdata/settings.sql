@@ -1,0 +1,2 @@
+SHOW fsync;
+SHOW max_connections;
