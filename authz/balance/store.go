@@ -221,11 +221,11 @@ func (s *Store) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error
 	if held.Denied != "" {
 		return held, nil
 	}
-	// The same uid again is the driver's own second try of this very request.
-	held.Replayed = held.ExpiresAt != 0 && held.UID != h.UID
-	if held.ExpiresAt == 0 {
-		held.ExpiresAt = h.ExpiresAt
+	if held.ExpiresAt != 0 { // it was there already
+		held.Replayed = held.UID != h.UID // the same uid: this very request, sent twice by the driver
+		return held, nil
 	}
+	held.ExpiresAt = h.ExpiresAt
 	if held.UntilMS == 0 {
 		held.UntilMS = c.Until
 	}

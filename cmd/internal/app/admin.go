@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/tariff"
+	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/sync/portal"
+)
+
+// admin makes the operator's API and what completes interrupted changes.
+func (a *App) admin() (*portal.Admin, *portal.Completer) {
+	met := portal.NewMetrics(a.reg)
+	completer := portal.NewCompleter(portal.CompleterConfig{Book: a.Book, Directory: a.Directory, Balances: a.Store, Log: a.log, Metrics: met})
+	return portal.NewAdmin(portal.AdminConfig{Book: a.Book, Mirror: a.Directory, Directory: a.Directory, Balances: a.Store, Calls: a.Store,
+		Killer: a.Meter, Completer: completer, Orphans: a.orphans, Token: a.cfg.Ops.AdminToken.Reveal(), Log: a.log, Metrics: met}), completer
+}
+
+// loadTariffs puts the configured tariff files into the book, where their rates
+// are not in force already. One that cannot be read changes nothing.
+func (a *App) loadTariffs(ctx context.Context, c *config.Config) {
+	for _, path := range c.Tariffs.File {
+		if err := a.loadTariff(ctx, path); err != nil && !errors.Is(err, context.Canceled) {
+			a.log.Error("tariff file not applied", "file", path, "error", err)
+		}
+	}
+}
+
+func (a *App) loadTariff(ctx context.Context, path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	t, err := tariff.Parse(b)
+	if err != nil {
+		return err
+	}
+	now, rev, err := a.Book.PutTariff(ctx, t)
+	if err != nil {
+		return err
+	}
+	if err := a.Directory.PutTariff(ctx, rev, now); err != nil {
+		return err
+	}
+	a.log.Info("tariff in force", "tariff", now.ID(), "version", now.Version(), "file", path)
+	return nil
+}
+
+// orphans are the events whose call was never found.
+func (a *App) orphans() []authz.Event {
+	kept := a.Meter.Orphans()
+	out := make([]authz.Event, len(kept))
+	for i := range kept {
+		out[i] = kept[i].Event
+	}
+	return out
+}

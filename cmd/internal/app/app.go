@@ -1,0 +1,207 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hmsovereign/ringfence/audio"
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/balance"
+	"github.com/hmsovereign/ringfence/authz/directory"
+	"github.com/hmsovereign/ringfence/authz/hook"
+	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/meter"
+	"github.com/hmsovereign/ringfence/sync/portal"
+)
+
+// Options are what a sidecar is given beside its configuration.
+type Options struct {
+	Log   *slog.Logger
+	Level *slog.LevelVar // of Log, changed by Reload; may be nil
+	// Embedded says that redis.url leads to a miniredis, such as the demo's.
+	Embedded bool
+}
+
+// App is one sidecar.
+type App struct {
+	cfg   *config.Config
+	opt   Options
+	log   *slog.Logger
+	reg   *prometheus.Registry
+	mini  *miniredis.Miniredis // nil: Redis is real
+	redis redis.UniversalClient
+
+	Store      *balance.Store
+	Directory  *directory.Directory
+	Authorizer *authz.Authorizer
+	Meter      *meter.Meter
+	Hook       *hook.Server
+	Book       portal.Book
+	completer  *portal.Completer
+	ops        *server
+}
+
+// server is a plain HTTP listener.
+type server struct {
+	name string
+	http *http.Server
+	l    net.Listener
+}
+
+// New builds a sidecar and binds its listeners but the hooks', which Run binds
+// last. What it needs of Redis it asks for ctx long; a Redis that does not
+// answer is no error: the failure policy decides until it does.
+func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err error) {
+	a := &App{cfg: cfg, opt: opt, log: opt.Log, reg: newRegistry()}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	balance.LogTo(a.log)
+	if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+		return nil, fmt.Errorf("data_dir %q: %w; choose a folder this user may write (RINGFENCE_DATA_DIR)", cfg.DataDir, err)
+	}
+	if a.redis, a.mini, err = openRedis(cfg); err != nil {
+		return nil, err
+	}
+	if a.Store, err = balance.New(a.redis, balanceConfig(cfg, opt.Embedded || a.mini != nil), balance.NewMetrics(a.reg)); err != nil {
+		return nil, err
+	}
+	check, cancel := context.WithTimeout(ctx, 2*time.Second)
+	err = a.Store.Check(check)
+	cancel()
+	if errors.Is(err, balance.ErrPartitions) {
+		return nil, err
+	} else if err != nil {
+		a.log.Error("Redis does not answer; the failure policy decides until it does", "policy", cfg.Policy.Mode, "error", err)
+	}
+
+	mirror, err := directory.NewRedis(a.redis)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := filepath.Join(cfg.DataDir, "directory.snapshot")
+	if a.mini != nil {
+		snapshot = "" // the embedded Redis starts empty, and so does the directory
+	}
+	a.Directory = directory.New(directory.Config{Source: mirror, Mirror: mirror, Snapshot: snapshot, Log: a.log, Metrics: directory.NewMetrics(a.reg)})
+	a.Book = directory.NewRedisBook(mirror)
+
+	switches, err := openSwitches(cfg, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.Meter = meter.New(meterConfig(cfg), a.Store, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
+	settings, err := authorizerSettings(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, a.Store, a.Meter, a.log, authz.NewMetrics(a.reg))
+
+	prompts, err := audio.Load(audio.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, a.Meter, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
+		return nil, err
+	}
+	admin, completer := a.admin()
+	a.completer = completer
+	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin)); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// listen binds an HTTP listener and serves nothing yet.
+func listen(ctx context.Context, name, addr string, h http.Handler) (*server, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s.listen %q: %w", name, addr, err)
+	}
+	return &server{name: name, l: l, http: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}}, nil
+}
+
+// OpsAddr is the address of the ops listener.
+func (a *App) OpsAddr() string { return a.ops.l.Addr().String() }
+
+// HookAddr is the address of the hook listener; empty before Run has bound it.
+func (a *App) HookAddr() string {
+	if addr := a.Hook.Addr(); addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
+// parts are the components that /readyz tells of.
+func (a *App) parts() []component {
+	return []component{
+		{"directory", true, func(context.Context) error {
+			if !a.Directory.Ready() {
+				return errors.New("accounts and numbers are not loaded yet")
+			}
+			return nil
+		}},
+		{"redis", false, a.Store.Ping},
+		{"meter", false, func(context.Context) error {
+			if a.Meter.Epoch() == 0 {
+				return errors.New("not registered with Redis yet: calls let go meanwhile are adopted later")
+			}
+			return nil
+		}},
+	}
+}
+
+// close ends what New made.
+func (a *App) close() {
+	if a.ops != nil {
+		_ = a.ops.http.Close()
+		_ = a.ops.l.Close()
+	}
+	if a.Store != nil {
+		a.Store.Close()
+	}
+	if a.redis != nil {
+		_ = a.redis.Close()
+	}
+	if a.mini != nil {
+		a.mini.Close()
+	}
+}
+
+// Reload applies what of a new configuration can change while calls are on, and
+// says what needs a restart.
+func (a *App) Reload(next *config.Config) {
+	reload, restart := config.Diff(a.cfg, next)
+	for _, c := range restart {
+		a.log.Warn("setting changed, but takes effect only after a restart", "key", c.Key, "old", c.Old, "new", c.New)
+	}
+	settings, err := authorizerSettings(next)
+	if err != nil {
+		a.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	a.Authorizer.Set(settings)
+	if a.opt.Level != nil {
+		a.opt.Level.Set(Level(next.Log.Level))
+	}
+	for _, c := range reload {
+		a.log.Info("setting changed", "key", c.Key, "old", c.Old, "new", c.New)
+	}
+	a.loadTariffs(context.Background(), next)
+	a.cfg = next
+	a.log.Info("configuration reloaded")
+}

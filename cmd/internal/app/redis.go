@@ -1,0 +1,34 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/hmsovereign/ringfence/authz/balance"
+	"github.com/hmsovereign/ringfence/config"
+)
+
+// openRedis gives the client of the configured Redis, or of one inside this
+// process where none is configured.
+func openRedis(c *config.Config) (redis.UniversalClient, *miniredis.Miniredis, error) {
+	url := c.Redis.URL.Reveal()
+	var mini *miniredis.Miniredis
+	if url == "" {
+		mini = miniredis.NewMiniRedis()
+		if err := mini.StartAddr("127.0.0.1:0"); err != nil {
+			return nil, nil, fmt.Errorf("start the embedded Redis: %w", err)
+		}
+		url = "redis://" + mini.Addr() + "/0"
+	}
+	rdb, err := balance.Dial(balance.DialConfig{URL: url, Username: c.Redis.Username, Password: c.Redis.Password.Reveal(),
+		PoolSize: c.Redis.PoolSize, Timeout: c.Redis.Timeout})
+	if err != nil {
+		if mini != nil {
+			mini.Close()
+		}
+		return nil, nil, err
+	}
+	return rdb, mini, nil
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	drainTime = 10 * time.Second // for requests and ends under way at a stop
+)
+
+// Run serves until ctx is done, then stops softly; hurry ends the soft part.
+// The error is why it stopped, nil for ctx.
+func (a *App) Run(ctx, hurry context.Context) error {
+	defer a.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	// Each group is stopped before the next: listeners, then what works on calls.
+	var serving, working sync.WaitGroup
+	background, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+
+	if a.mini != nil {
+		a.log.Warn("embedded Redis: nothing outlives this process; set redis.url for real use")
+	}
+	working.Go(func() { a.Directory.Run(background) })
+	working.Go(func() { a.completer.Run(background) })
+	metering, stopMeter := context.WithCancel(background)
+	defer stopMeter()
+	metered := make(chan struct{})
+	go func() {
+		defer close(metered)
+		if err := a.Meter.Run(metering); err != nil {
+			cancel(err)
+		}
+	}()
+	working.Go(func() { a.loadTariffs(background, a.cfg) })
+	a.serve(&serving, cancel, a.ops)
+	if err := a.Hook.Start(ctx); err != nil {
+		cancel(err)
+	}
+	a.log.Info("ready", "hook", a.HookAddr(), "ops", a.OpsAddr(), "instance", a.cfg.Instance)
+
+	select {
+	case <-ctx.Done():
+	case err := <-a.Hook.Failed():
+		cancel(err)
+	}
+	a.log.Info("stopping")
+	soft, done := context.WithTimeout(hurry, drainTime)
+	defer done()
+	var errs []error
+	if err := a.Hook.Shutdown(soft); err != nil && !errors.Is(err, context.Canceled) {
+		errs = append(errs, fmt.Errorf("stop hooks: %w", err))
+	}
+	stopMeter()
+	<-metered
+	if err := a.ops.http.Shutdown(soft); err != nil {
+		errs = append(errs, fmt.Errorf("stop ops: %w", err))
+	}
+	serving.Wait()
+	stopWork()
+	working.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		errs = append([]error{cause}, errs...)
+	}
+	a.log.Info("stopped")
+	return errors.Join(errs...)
+}
+
+// serve runs a listener until it is shut down.
+func (a *App) serve(wg *sync.WaitGroup, fail context.CancelCauseFunc, s *server) {
+	wg.Go(func() {
+		if err := s.http.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
+			fail(fmt.Errorf("%s listener: %w", s.name, err))
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"time"
+
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/balance"
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/authz/hook"
+	"github.com/hmsovereign/ringfence/authz/tariff"
+	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/meter"
+)
+
+// authorizerSettings copies what the Authorizer goes by.
+func authorizerSettings(c *config.Config) (authz.Settings, error) {
+	emergency, err := tariff.NewEmergency(c.Emergency.Numbers)
+	if err != nil {
+		return authz.Settings{}, err
+	}
+	s := authz.Settings{
+		Slice: c.Calls.Slice, MinSeconds: int64(c.Calls.MinSeconds), Unanswered: c.Calls.UnansweredAfter, MaxCall: c.Calls.MaxDuration,
+		Country: c.Hook.DefaultCountry, Emergency: emergency, OnFailure: map[string]string{},
+		Policy: authz.Policy{Mode: authz.PolicyMode(c.Policy.Mode), Allowance: c.Policy.KnownAllowance, KnownFor: c.Policy.KnownFor,
+			Healthy: credit.Units(c.Policy.HealthyCredits) * credit.PerCredit, OpenCap: c.Policy.OpenCap},
+	}
+	for _, sw := range c.Switches {
+		s.OnFailure[sw.Name] = sw.OnFailure
+	}
+	return s, nil
+}
+
+func balanceConfig(c *config.Config, embedded bool) balance.Config {
+	return balance.Config{Partitions: c.Redis.Partitions, Embedded: embedded, Timeout: max(c.Redis.Timeout, time.Second), RejectedPerMinute: c.Calls.RejectedPerMinute}
+}
+
+func hookConfig(c *config.Config) hook.Config {
+	return hook.Config{Listen: c.Hook.Listen, Socket: c.Hook.Socket, Token: c.Hook.Token.Reveal(),
+		TLSCert: c.Hook.TLS.Cert, TLSKey: c.Hook.TLS.Key, ClientCA: c.Hook.TLS.ClientCA,
+		AudioURL: c.Hook.AudioURL.Reveal(), Announcer: c.SIP.Listen, Deadline: c.Hook.Deadline, MaxConcurrent: c.Hook.MaxInFlight,
+		ExtraCostMax: c.Calls.MaxExtraCostMicros}
+}
+
+func meterConfig(c *config.Config) meter.Config {
+	country := c.Hook.DefaultCountry
+	return meter.Config{
+		Name: c.Instance, Lease: c.Meter.Lease, SweepEvery: c.Meter.SweepEvery, Batch: c.Meter.Batch,
+		Slice: c.Calls.Slice, ExtendBefore: c.Calls.ExtendBefore, WarnBefore: c.Calls.WarnBefore, LostAfter: c.Calls.LostAfter,
+		HeartbeatTimeout: c.Calls.HeartbeatTimeout, EndMark: c.Calls.EndMark, Tombstone: c.Calls.Tombstone,
+		Normalize: func(s string) string { n, _ := authz.E164(s, country); return n },
+	}
+}

@@ -1,0 +1,133 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// statements are the ledger's, in the dialect of a driver. Each field holds the block of the same name in snake case.
+type statements struct {
+	RevisionNext, Revision string
+
+	AccountInsert, AccountUpdate, Account, AccountLocked, Accounts, AccountsChanged             string
+	NumberInsert, NumberRename, NumberRemove, Number, Numbers, NumbersOfAccount, NumbersChanged string
+	KeyInsert, Key, KeyByHash, Keys, KeysOfAccount, KeysChanged, KeyRevoke, KeyExpire, KeyTouch string
+	TariffInsert, TariffVersion, TariffLatest, TariffsLatest, TariffsChanged                    string
+	SumsInsert, Sums, SumsPage, SumsLocked, SumsGrant, SumsMove, SumsDrop, SumsMask, HourMove   string
+	GrantInsert, GrantByReference, GrantsAfter, GrantsNewest, GrantsBetween, GrantedBefore      string
+	CallsKnown, CallPut, Call, CallsById, CallsAfterSeq, CallsPage, CallsNext                   string
+	UsageSum, HoursBetween                                                                      string
+	RefusedPut, Refused, RefusedLocked, RefusedAfter, RefusedCount, RefusedDelete               string
+	OldCalls, CallsDelete, CallMask, CheckGrants, CheckCalls, CheckHours                        string
+}
+
+const (
+	blockPrefix  = "-- name: "
+	includeBegin = "/*="
+	includeEnd   = "*/"
+)
+
+// loadStatements reads the .sql files of a driver. Errors name every statement that is missing or given twice.
+func loadStatements(files fs.FS) (*statements, error) {
+	blocks := make(map[string]string)
+	var errs []error
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".sql") {
+			return err
+		}
+		text, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, splitBlocks(path, string(text), blocks)...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger's statements: %w", err)
+	}
+
+	var s statements
+	fields := reflect.ValueOf(&s).Elem()
+	for i := range fields.NumField() {
+		name := snake(fields.Type().Field(i).Name)
+		text, err := expand(blocks, name, nil)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fields.Field(i).SetString(text)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("the ledger's statements: %w", err)
+	}
+	return &s, nil
+}
+
+// splitBlocks adds the blocks of one file. Lines that are comments are left out.
+func splitBlocks(path, text string, blocks map[string]string) (errs []error) {
+	name := ""
+	for line := range strings.Lines(text) {
+		if named, ok := strings.CutPrefix(line, blockPrefix); ok {
+			name = strings.TrimSpace(named)
+			if _, twice := blocks[name]; twice {
+				errs = append(errs, fmt.Errorf("%s: %q is given twice", path, name))
+			}
+			blocks[name] = ""
+			continue
+		}
+		if strings.HasPrefix(line, "--") || strings.TrimSpace(line) == "" {
+			continue
+		}
+		if name == "" {
+			return append(errs, fmt.Errorf("%s: a statement without a name", path))
+		}
+		blocks[name] += line
+	}
+	return errs
+}
+
+// expand returns a block with its includes replaced.
+func expand(blocks map[string]string, name string, within []string) (string, error) {
+	text, ok := blocks[name]
+	if !ok {
+		return "", fmt.Errorf("%q is missing", name)
+	}
+	if slices.Contains(within, name) {
+		return "", fmt.Errorf("%q includes itself", name)
+	}
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, includeBegin)
+		out.WriteString(before)
+		if !found {
+			return strings.TrimSpace(out.String()), nil
+		}
+		included, after, closed := strings.Cut(rest, includeEnd)
+		if !closed {
+			return "", fmt.Errorf("%q has an include without an end", name)
+		}
+		part, err := expand(blocks, included, append(within, name))
+		if err != nil {
+			return "", fmt.Errorf("in %q: %w", name, err)
+		}
+		out.WriteString(part)
+		text = after
+	}
+}
+
+// snake turns CallsById into calls_by_id.
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
