@@ -43,10 +43,10 @@ func (m *Meter) hungUp(c *call, err error) {
 	switch {
 	case err == nil:
 		c.port.failing.Store(false)
-		if !c.has(heard) { // it knew the call until now; later answers may be mere courtesy
-			c.set(heard)
+		if !c.has(heard) && !c.vouched() { // it knew the call until now; later answers may be mere courtesy
 			c.proof = max(c.proof, now)
 		}
+		c.set(heard)
 		m.met.hangup("taken")
 	case errors.Is(err, ErrNoSuchCall):
 		c.set(told)

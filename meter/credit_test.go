@@ -72,10 +72,10 @@ func TestConnectFeeIsHeldOnceHoweverManySlices(t *testing.T) {
 		h.Price.Connect = 5 * second
 		r.placeHold(h)
 		r.answer("acme", "c1")
-		r.wait(290 * time.Second)
+		r.wait(285 * time.Second)
 		equal(t, "held", r.balance("acme").Held, (300+5)*second)
 		st := r.ended("acme", "c1")
-		equal(t, "charged", st.Units, (290+5)*second)
+		equal(t, "charged", st.Units, (285+5)*second)
 		equal(t, "overrun", st.Overrun, 0)
 	})
 }
@@ -166,11 +166,11 @@ func TestEmergencyCallIsNeverHungUpOrCharged(t *testing.T) {
 		r.answer("acme", "sos")
 		_, err := r.m.Kill(t.Context(), "acme", key("sos"))
 		must(t, err)
-		r.wait(3 * time.Hour)
+		r.wait(time.Hour)
 		equal(t, "told", r.sw.heard(), "")
 		st := r.ended("acme", "sos")
 		equal(t, "charged", st.Units, 0)
-		equal(t, "talked", st.TalkMS, 3*3600*1000)
+		equal(t, "talked", st.TalkMS, 3600*1000)
 		equal(t, "killed", r.metric("cutoffs_total"), 0)
 	})
 }

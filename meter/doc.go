@@ -40,9 +40,9 @@
 //
 // A call that nobody can vouch for is settled to its last proof of life. Where
 // the switch can list its calls, or the call has sent heartbeats, only a listing
-// or a heartbeat proves life (and a first successful hang-up, for the switch
-// knew the call then); otherwise each extension counts, up to the limit that the
-// switch was given. No answer from a switch is never taken for "no calls".
+// or a heartbeat proves life; otherwise each extension counts, up to the limit
+// that the switch was given, and the first hang-up that the switch takes, for it
+// knew the call then. No answer from a switch is never taken for "no calls".
 //
 // # Ends are never shed
 //

@@ -18,8 +18,9 @@ func TestHangupIsRepeatedUntilTheEndIsReported(t *testing.T) {
 		r.wait(36 * time.Second)
 		r.sw.set(func(f *fakeSwitch) { f.fail = nil })
 		r.wait(10 * time.Second)
-		equal(t, "told", r.sw.heard(), strings.Join([]string{"0s warn c1 30", "30s hangup c1 insufficient_credits", "31s hangup c1 insufficient_credits",
-			"33s hangup c1 insufficient_credits", "37.1s hangup c1 insufficient_credits"}, "\n"))
+		equal(t, "told", r.sw.heard(), strings.Join([]string{"30s hangup c1 insufficient_credits", "31s hangup c1 insufficient_credits",
+			"33s hangup c1 insufficient_credits", "37s hangup c1 insufficient_credits"}, "\n"))
+		equal(t, "failed", r.metric("hangups_total", "result=failed"), 3)
 		recs := r.records()
 		equal(t, "records", len(recs), 1)
 		if got := recs[0].TalkMS; got < 37_000 || got > 37_500 {
@@ -28,7 +29,7 @@ func TestHangupIsRepeatedUntilTheEndIsReported(t *testing.T) {
 		if recs[0].Overrun != recs[0].Units-30*second {
 			t.Errorf("overrun is %d of %d", recs[0].Overrun, recs[0].Units)
 		}
-	})
+	}, func(c *meter.Config) { c.WarnBefore = -1 })
 }
 
 // A hangup event is lost (freeswitch 2061, 2143): the switch took the hang-up
@@ -62,7 +63,7 @@ func TestLostHangupEventIsSettledToTheHangup(t *testing.T) {
 // Ringing calls escape the kill path (kamailio 563, 4009, 2346).
 func TestRingingCallIsKilledToo(t *testing.T) {
 	metered(t, &fakeSwitch{}, func(r *rig) {
-		r.account("acme", 100)
+		r.account("acme", 1000)
 		r.place("acme", "ringing")
 		r.talk("acme", "talking")
 		r.wait(5 * time.Second)
@@ -227,11 +228,13 @@ func TestEventFindsItsCall(t *testing.T) {
 func TestOrphanIsGivenUpAfterTwoSweeps(t *testing.T) {
 	metered(t, &fakeSwitch{}, func(r *rig) {
 		r.account("acme", 100)
+		r.wait(time.Second) // the sweep of the start
 		res := r.event(authz.EventEnded, "acme", "ghost")
 		equal(t, "kept", res.Kept, true)
 		res = r.event(authz.EventHeartbeat, "", "spirit")
 		equal(t, "heartbeat", res, authz.EventResult{Kept: true, Action: meter.ActionContinue})
 		r.wait(9 * time.Minute)
+		equal(t, "sweeps", r.m.Stats().Sweeps, 2)
 		equal(t, "before two sweeps", len(r.m.Orphans()), 0)
 		r.wait(3 * time.Minute)
 		equal(t, "orphans", len(r.m.Orphans()), 2)

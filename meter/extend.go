@@ -118,11 +118,14 @@ func (m *Meter) putOff(sh *shard, c *call, now, wait int64) {
 	c.clear(busy)
 	c.set(stalled)
 	due := now + wait
-	if _, last := c.last(); last && !c.has(emergency) {
-		due = min(due, max(c.answered+c.until, now))
+	if !c.has(emergency) {
+		due = min(due, c.answered+c.stalledReach())
+		if _, last := c.last(); last {
+			due = min(due, c.answered+c.until)
+		}
 	}
 	m.warn(c, now)
-	sh.at(c, due)
+	sh.at(c, max(due, now))
 }
 
 // extended takes the answer to an extension over.

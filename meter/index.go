@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	indexEvery = time.Second // most calls that are never answered are gone by then
+	indexEvery = 200 * time.Millisecond
 	indexBatch = 200
 )
 

@@ -88,8 +88,8 @@ func (m *Meter) compare(p *port, keys []authz.Key, asked int64, breaker int) int
 		if c.absent < 255 {
 			c.absent++
 		}
-		if int(c.absent) >= needed && !c.has(busy) && (!mass || breaker >= needed) {
-			c.set(busy)
+		if int(c.absent) >= needed && (!mass || breaker >= needed) {
+			c.set(busy) // an extension under way does no harm
 			lost = append(lost, c)
 		}
 	})

@@ -140,6 +140,7 @@ func New(cfg Config, store Store, accounts Accounts, switches map[string]Switch,
 	}
 	m.calls.init()
 	m.ext.pool = newPool(2)
+	m.sweeps.soon = make(chan struct{}, 1)
 	m.backlog.init()
 	m.abandons.init()
 	m.work, m.stopWork = context.WithCancel(context.Background())

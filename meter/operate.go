@@ -30,11 +30,7 @@ func (m *Meter) operate(c *call, do action) {
 	case release:
 		err = m.releaseLapsed(ctx, c, now)
 	case lose:
-		reason := "heartbeat"
-		if m.ended(c) {
-			reason = "no_end"
-		}
-		err = m.settleLost(ctx, c, now, reason)
+		err = m.settleLost(ctx, c, now, m.lossOf(c))
 	}
 	switch {
 	case err == nil:
@@ -53,11 +49,15 @@ func (m *Meter) operate(c *call, do action) {
 	}
 }
 
-func (m *Meter) ended(c *call) bool {
+// lossOf is why step gave a call up.
+func (m *Meter) lossOf(c *call) string {
 	sh := m.calls.home(c)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return c.has(ending)
+	if c.has(ending) && c.why != whySilent {
+		return "no_end"
+	}
+	return "heartbeat"
 }
 
 // later has a call looked at again.

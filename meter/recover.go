@@ -13,10 +13,22 @@ import (
 // that are not alive. This sidecar's own earlier incarnation is not: its epoch
 // was replaced when this one registered.
 func (m *Meter) recoverCalls(ctx context.Context) {
+	var before map[int64]bool // who was alive
 	for {
-		if err := m.recoverOnce(ctx); err != nil && ctx.Err() == nil {
+		alive, err := m.recoverOnce(ctx)
+		if err != nil && ctx.Err() == nil {
 			m.met.recoveryFailures.Inc()
 			m.log.Warn("calls of other sidecars not looked through; tried again", "error", err)
+		}
+		if err == nil && alive != nil {
+			// An owner that died may have had calls that it had not indexed yet.
+			died := before == nil
+			for epoch := range before {
+				died = died || !alive[epoch] && epoch != m.epoch.Load()
+			}
+			if before = alive; died {
+				poke(m.sweeps.soon)
+			}
 		}
 		t := time.NewTimer(m.cfg.Lease / 2)
 		select {
@@ -30,21 +42,21 @@ func (m *Meter) recoverCalls(ctx context.Context) {
 	}
 }
 
-// recoverOnce goes through the live index.
-func (m *Meter) recoverOnce(ctx context.Context) error {
+// recoverOnce goes through the live index; it tells who is alive, nil where it
+// could not be asked yet.
+func (m *Meter) recoverOnce(ctx context.Context) (alive map[int64]bool, err error) {
 	if m.epoch.Load() == 0 || m.gate.shut(nowMS()) {
-		return nil
+		return nil, nil
 	}
-	alive, err := m.store.Living(ctx, nowMS())
-	if err != nil {
-		return err
+	if alive, err = m.store.Living(ctx, nowMS()); err != nil {
+		return nil, err
 	}
 	for p := range m.store.Partitions() {
 		if err := m.recoverPartition(ctx, p, alive, false); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return alive, nil
 }
 
 // recoverPartition claims what a partition's index has of owners not alive;
@@ -53,7 +65,7 @@ func (m *Meter) recoverPartition(ctx context.Context, partition int, alive map[i
 	epoch := m.epoch.Load()
 	var found []authz.Indexed
 	err := m.store.ScanIndex(ctx, partition, func(x authz.Indexed) error {
-		if x.Epoch == epoch && own && m.ownerOf(x.Key) == "" || x.Epoch != epoch && !alive[x.Epoch] {
+		if dead := x.Epoch != epoch && !alive[x.Epoch]; (dead || own && x.Epoch == epoch) && m.ownerOf(x.Key) == "" {
 			found = append(found, x)
 		}
 		return ctx.Err()

@@ -164,6 +164,17 @@ func (m *Meter) silent(c *call, now int64) bool {
 	return c.has(heartbeat) && now-c.quiet() >= m.ms.heartbeatTimeout
 }
 
+// stalledReach is the talk time, ms, that credit reached to when it was last
+// seen: the end of a call whose extensions do not come about.
+func (c *call) stalledReach() int64 {
+	if c.has(stalled) && c.ends > 0 {
+		return max(c.until, int64(c.ends)*1000)
+	}
+	return never
+}
+
+const never = int64(1) << 61
+
 // grid is what extensions fall due on, so that they come in batches.
 const grid = 500
 
@@ -178,7 +189,7 @@ func (m *Meter) next(c *call, now int64) int64 {
 		return max(min(c.deadline, now+m.ms.slice), now)
 	}
 	look := now + m.ms.slice
-	due := int64(1) << 62
+	due := never
 	if c.has(heartbeat) {
 		due = c.quiet() + m.ms.heartbeatTimeout + m.ms.lostAfter
 	}
@@ -277,9 +288,7 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 	}
 	byCredit, last := c.last()
 	talk := c.talk(now)
-	// With Redis away credit reaches as far as it did when last seen.
-	reach := max(c.until, int64(c.ends)*1000)
-	over := (last || silent) && talk >= c.until || c.has(stalled) && c.ends > 0 && talk >= reach
+	over := (last || silent) && talk >= c.until || talk >= c.stalledReach()
 	if over && !c.has(emergency) {
 		why := whyCredit
 		switch {
@@ -291,8 +300,10 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 		m.end(c, why, now)
 		return m.stepEnding(c, now, &again)
 	}
-	if !c.has(emergency) && (last || silent) {
-		again = min(again, max(c.answered+c.until, now+1))
+	if !c.has(emergency) {
+		if again = min(again, c.answered+c.stalledReach()); last || silent {
+			again = min(again, c.answered+c.until)
+		}
 	}
 	switch {
 	case c.has(busy):
@@ -307,11 +318,15 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 
 // end begins the ending of a call: it is hung up until its end is reported.
 func (m *Meter) end(c *call, why uint8, now int64) {
+	if c.state == authz.StateLive {
+		given := now + m.ms.lostAfter
+		if m.silent(c, now) {
+			given = c.quiet() + m.ms.heartbeatTimeout + m.ms.lostAfter
+		}
+		c.deadline = given
+	}
 	c.set(ending)
 	c.why, c.tries = why, 0
-	if c.state == authz.StateLive {
-		c.deadline = now + m.ms.lostAfter
-	}
 	m.ending.Add(1)
 	m.met.cutoff(reasons[why])
 }

@@ -22,7 +22,7 @@ var _ meter.Store = (*balance.Store)(nil)
 // bubbled is the real store, with its scripts on miniredis, as seen from a
 // bubble of time: its work is done by goroutines outside, over channels made
 // outside, so that the bubble's time stands still meanwhile. It can be down or
-// slow, and counts what it is asked for.
+// slow, and notes the batches it is given.
 type bubbled struct {
 	meter.Store // nothing may be missed below
 	real        *balance.Store
@@ -33,7 +33,6 @@ type bubbled struct {
 	down  atomic.Bool  // nothing is worked: authz.ErrDown
 	mute  atomic.Bool  // it is worked, but the answer is lost: authz.ErrDown
 	delay atomic.Int64 // of every answer
-	count sync.Map     // method -> *atomic.Int64
 
 	mu        sync.Mutex
 	batches   []int
@@ -79,8 +78,6 @@ func (b *bubbled) out(f func()) {
 
 // do runs one operation, or says that Redis is down.
 func do[T any](b *bubbled, ctx context.Context, what string, f func(context.Context) (T, error)) (v T, err error) {
-	n, _ := b.count.LoadOrStore(what, &atomic.Int64{})
-	n.(*atomic.Int64).Add(1)
 	if d := b.delay.Load(); d > 0 {
 		select {
 		case <-time.After(time.Duration(d)):
@@ -100,14 +97,6 @@ func do[T any](b *bubbled, ctx context.Context, what string, f func(context.Cont
 }
 
 type none struct{}
-
-func (b *bubbled) asked(what string) int64 {
-	n, ok := b.count.Load(what)
-	if !ok {
-		return 0
-	}
-	return n.(*atomic.Int64).Load()
-}
 
 func (b *bubbled) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error) {
 	return do(b, ctx, "authorize", func(ctx context.Context) (authz.Held, error) { return b.real.Authorize(ctx, h) })
@@ -280,4 +269,21 @@ func (b *bubbled) extended() (n, batches int) {
 		n += x
 	}
 	return n, len(b.batches)
+}
+
+// snapshot gives the hash of the only account.
+func (b *bubbled) snapshot(t *testing.T) (key string, fields map[string]string) {
+	b.out(func() {
+		keys, err := b.rdb.Keys(context.Background(), "*:a:*").Result()
+		if err != nil || len(keys) != 1 {
+			t.Errorf("account hashes: %v, %v", keys, err)
+			return
+		}
+		key = keys[0]
+		fields, err = b.rdb.HGetAll(context.Background(), key).Result()
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return key, fields
 }

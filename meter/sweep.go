@@ -16,6 +16,7 @@ const sweepLease = "sweep"
 type sweeps struct {
 	done    atomic.Int64
 	running atomic.Bool
+	soon    chan struct{} // out of turn: this sidecar starts, or another died
 }
 
 // twice is the count at which two full sweeps that began after now are over.
@@ -32,8 +33,18 @@ func (s *sweeps) twice() int64 {
 // over, claims what the index missed, puts the index right, and tells kept
 // events where their calls are.
 func (m *Meter) sweepAll(ctx context.Context) {
-	for sleep(ctx, m.cfg.SweepEvery) {
-		if err := m.sweepTurn(ctx); err != nil && ctx.Err() == nil {
+	turn := time.NewTicker(m.cfg.SweepEvery)
+	defer turn.Stop()
+	for {
+		sweep := m.sweepTurn
+		select {
+		case <-turn.C:
+		case <-m.sweeps.soon:
+			sweep = m.sweepNow
+		case <-ctx.Done():
+			return
+		}
+		if err := sweep(ctx); err != nil && ctx.Err() == nil {
 			m.met.sweepFailures.Inc()
 			m.log.Warn("sweep not finished; tried again", "error", err)
 		}
@@ -54,6 +65,11 @@ func (m *Meter) sweepTurn(ctx context.Context) error {
 		m.sweeps.done.Add(1)
 		return nil
 	}
+	return m.sweepNow(ctx)
+}
+
+// sweepNow sweeps.
+func (m *Meter) sweepNow(ctx context.Context) error {
 	m.sweeps.running.Store(true)
 	defer m.sweeps.running.Store(false)
 	start := time.Now()
@@ -62,7 +78,7 @@ func (m *Meter) sweepTurn(ctx context.Context) error {
 		return err
 	}
 	for p := range m.store.Partitions() {
-		if ours, err = m.holdSweep(ctx); err != nil || !ours {
+		if _, err = m.holdSweep(ctx); err != nil {
 			return err
 		}
 		if err := m.sweepPartition(ctx, p, alive); err != nil {

@@ -293,12 +293,19 @@ func (p *phone) other(method, uri string, extra ...string) *sip.Response {
 	for _, e := range extra {
 		msg += e + "\n"
 	}
-	p.send(msg + "Content-Length: 0\n\n")
-	res, ok := p.receive().(*sip.Response)
-	if !ok {
-		p.t.Fatal("got a request")
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		p.send(msg + "Content-Length: 0\n\n")
+		select {
+		case m := <-p.inbox:
+			if res, ok := m.(*sip.Response); ok {
+				return res
+			}
+			p.t.Fatalf("got a request\n%s", m)
+		case <-time.After(sip.T1): // a datagram may be lost
+		}
 	}
-	return res
+	p.t.Fatalf("no reply to %s", method)
+	return nil
 }
 
 // sdpOffer is an ordinary offer with the phone's RTP address; lines may replace

@@ -127,7 +127,7 @@ func (s *Server) tag(req *sip.Request) string {
 // onMessage sees each message in the reading goroutine, before the library's
 // transactions do: the one place where a request can be changed without a race.
 func (s *Server) onMessage(msg sip.Message) {
-	s.conn.parsed()
+	s.conn.parsed(msg.Source())
 	req, ok := msg.(*sip.Request)
 	if !ok {
 		return

@@ -93,6 +93,9 @@ func New(cfg Config, lib *audio.Library, log *slog.Logger, m *Metrics) (*Server,
 	return s, nil
 }
 
+// sipBuffer holds a second of INVITEs at a rate that no limit here would admit.
+const sipBuffer = 1 << 20
+
 // Start binds the SIP address and begins to serve. When it returns without an
 // error, [Server.Addr] is known and requests are answered.
 func (s *Server) Start() error {
@@ -100,6 +103,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return fmt.Errorf("announce: listen for SIP: %w", err)
 	}
+	_ = conn.SetReadBuffer(sipBuffer) // as much of it as the system allows
 	if err := s.start(conn); err != nil {
 		_ = conn.Close() // the first error tells more
 		return err
@@ -119,7 +123,7 @@ func (s *Server) start(conn net.PacketConn) error {
 	}
 	s.addr = netip.AddrPortFrom(local.AddrPort().Addr().Unmap(), local.AddrPort().Port())
 	s.bind = mediaBind(s.set.mediaIP)
-	s.conn = &peerConn{PacketConn: conn, peer: s.set.isPeer, m: s.m}
+	s.conn = newPeerConn(conn, s.set.isPeer, s.m)
 
 	// The library logs whole messages, phone numbers included: it gets no
 	// logger. What an operator needs is counted, or logged here.
@@ -190,7 +194,7 @@ func (s *Server) read(server *sipgo.Server) {
 		s.conn.failure = nil
 		err := errors.Join(s.serve(server), s.conn.failure)
 		if errors.Is(err, net.ErrClosed) {
-			close(s.broken) // nobody looks at it in a stop
+			close(s.broken)
 			return
 		}
 		if err != nil {
@@ -282,10 +286,10 @@ func (s *Server) shutdown(ctx context.Context) {
 		return
 	}
 	s.closeOnce.Do(func() {
-		_ = s.conn.Close() // UDP: nothing to flush
+		s.conn.retire(s.ua.TransportLayer().Pool("udp"), s.broken)
 		s.stopPace()
 		s.workers.Wait()
-		_ = s.ua.Close() // ends transactions; its connections are the one just closed
+		s.ua.TransactionLayer().Close()
 		s.log.Info("announcer stopped", keyListen, s.addr.String())
 	})
 }

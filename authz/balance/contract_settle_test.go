@@ -130,6 +130,16 @@ var settleClauses = []clause{
 		same(r, "talk", st.TalkMS, 20_000)
 		r.balanced()
 	}},
+	{"an end that came before the answer we noted is clamped", func(r *rig) { // another sidecar's clock was ahead
+		r.authorized("a")
+		r.pass(10)
+		r.answered("a", at(0))
+		r.now -= 7_000
+		st := r.settled("a")
+		same(r, "talk", st.TalkMS, 0)
+		same(r, "flags", st.Flags, "c")
+		r.has(10*minute, 0, 0)
+	}},
 	{"proof of life counts against the clamp", func(r *rig) {
 		r.talked("a")
 		r.pass(80)

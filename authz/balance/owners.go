@@ -12,23 +12,31 @@ import (
 )
 
 // Register takes a sidecar's name with a new fencing epoch, until the lease's
-// end (Unix ms). An earlier incarnation of the name loses it.
+// end (Unix ms). An earlier incarnation of the name loses it. The new epoch is
+// above the one this Store had before: a Redis that lost its register must not
+// hand out an old one.
 func (s *Store) Register(ctx context.Context, name string, until int64) (epoch int64, err error) {
-	return s.register(ctx, name, 0, until)
+	if epoch, err = s.register(ctx, name, 0, until, s.epoch.Load()); err == nil {
+		s.epoch.Store(epoch)
+	}
+	return epoch, err
 }
 
-// Renew prolongs the lease. authz.ErrFenced: another sidecar registered under
-// the name.
+// Renew prolongs the lease. Errors: authz.ErrFenced (another sidecar registered
+// under the name), ErrLost (Redis has lost the register), ErrDown.
 func (s *Store) Renew(ctx context.Context, name string, epoch, until int64) error {
-	got, err := s.register(ctx, name, epoch, until)
+	got, err := s.register(ctx, name, epoch, until, 0)
+	if err == nil && got < 0 {
+		return authz.ErrLost
+	}
 	if err == nil && got != epoch {
 		return authz.ErrFenced
 	}
 	return err
 }
 
-func (s *Store) register(ctx context.Context, name string, epoch, until int64) (int64, error) {
-	v, err := s.pipe.run(ctx, s.scripts.register, []string{sidecarsKey}, name, epoch, until)
+func (s *Store) register(ctx context.Context, name string, epoch, until, above int64) (int64, error) {
+	v, err := s.pipe.run(ctx, s.scripts.register, []string{sidecarsKey}, name, epoch, until, above)
 	if err != nil {
 		return 0, err
 	}

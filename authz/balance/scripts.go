@@ -19,7 +19,7 @@ type script struct {
 // memory is full carry the flag that allows it; miniredis does not know the header.
 type scripts struct {
 	authorize, answered, extend, settle, release, claim, adopt, prove, kill,
-	grant, open, status, reap, lease, register *script
+	grant, open, status, reap, lease, register, rebuild, restore, replay *script
 }
 
 func loadScripts(embedded bool) (*scripts, error) {
@@ -62,6 +62,9 @@ func loadScripts(embedded bool) (*scripts, error) {
 		reap:      get("reap", full, oom),
 		lease:     get("lease", lean, oom),
 		register:  get("register", lean, oom),
+		rebuild:   get("rebuild", full, oom),
+		restore:   get("restore", full, oom),
+		replay:    get("replay", full, oom),
 	}
 	return s, failed
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,12 +17,13 @@ import (
 
 // Config says how a Store uses its Redis. The zero value of a field means its default.
 type Config struct {
-	Partitions        int           // fixed when a deployment is made; default 64
-	Embedded          bool          // Redis is miniredis: its scripts know no header
-	Workers           int           // pipelines under way at once; default 4
-	Batch             int           // scripts in one pipeline at most; default 25
-	Timeout           time.Duration // of one round trip; default 1 s
-	RejectedPerMinute int           // rejected records per account and minute; default 60
+	Partitions        int              // fixed when a deployment is made; default 64
+	Embedded          bool             // Redis is miniredis: its scripts know no header
+	Workers           int              // pipelines under way at once; default 4
+	Batch             int              // scripts in one pipeline at most; default 25
+	Timeout           time.Duration    // of one round trip; default 1 s
+	RejectedPerMinute int              // rejected records per account and minute; default 60
+	Retain            func(raw string) // gets each record of a charged call, until the ledger has it; may be nil
 }
 
 func (c Config) withDefaults() Config {
@@ -50,6 +52,7 @@ type Store struct {
 	outboxes   []string
 	scripts    *scripts
 	pipe       *pipeline
+	epoch      atomic.Int64 // the last that Register obtained
 	met        *Metrics
 	rejected   string
 }
@@ -316,6 +319,9 @@ func (s *Store) Settle(ctx context.Context, e authz.End) (authz.Settlement, erro
 	}
 	if !st.Duplicate {
 		s.met.closed(&st)
+	}
+	if raw := r.str(12); raw != "" && s.cfg.Retain != nil {
+		s.cfg.Retain(raw)
 	}
 	return st, nil
 }

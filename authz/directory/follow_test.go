@@ -108,6 +108,21 @@ func testFollow(t *testing.T, rdb redis.UniversalClient) {
 	eventually(t, "both follow", func() bool { return a.Fresh() && b.Fresh() })
 }
 
+func testEstablish(t *testing.T, rdb redis.UniversalClient) {
+	ctx := bounded(t)
+	a := start(t, rdb)
+	if err := errors.Join(a.r.Establish(ctx), a.r.Establish(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ready with no accounts", a.Fresh)
+	a.create(t, account("acme"))
+	if err := a.r.Establish(ctx); err != nil || !a.has("acme")() {
+		t.Errorf("a directory that is there stays: %v", err)
+	}
+	empty(t, rdb)
+	wantErr(t, a.r.Establish(ctx), ErrLost, "")
+}
+
 func testGap(t *testing.T, rdb redis.UniversalClient) {
 	a := start(t, rdb, KeepChanges(3))
 	a.create(t, account("acme"))

@@ -49,6 +49,7 @@ var suite = map[string]func(*testing.T, redis.UniversalClient){
 	"BookGrants":         testBookGrants,
 	"BookRace":           testBookRace,
 	"BookWriteSentTwice": testBookWriteSentTwice,
+	"Establish":          testEstablish,
 	"Follow":             testFollow,
 	"Gap":                testGap,
 	"ManyChanges":        testManyChanges,

@@ -39,7 +39,7 @@ const (
 var scriptFiles embed.FS
 
 type scripts struct {
-	poll, put, record, grant, begin, stage, commit *redis.Script
+	poll, put, record, grant, establish, begin, stage, commit *redis.Script
 }
 
 func loadScripts() (*scripts, error) {
@@ -56,7 +56,7 @@ func loadScripts() (*scripts, error) {
 		return redis.NewScript(string(common) + string(body))
 	}
 	s := &scripts{poll: get("poll"), put: get("put"), record: get("record"), grant: get("grant"),
-		begin: get("begin"), stage: get("stage"), commit: get("commit")}
+		establish: get("establish"), begin: get("begin"), stage: get("stage"), commit: get("commit")}
 	return s, err
 }
 
@@ -132,6 +132,19 @@ func (r *Redis) run(ctx context.Context, what string, s *redis.Script, keys []st
 
 func unavailable(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+}
+
+// Establish makes an empty directory where Redis holds none, so that sidecars
+// without accounts are ready. It is only for a Redis that is known to be new,
+// such as an embedded one: in any other, holding none means that it was lost.
+// Errors: ErrLost, ErrUnavailable.
+func (r *Redis) Establish(ctx context.Context) error {
+	const what = "establish the directory"
+	reply, err := r.run(ctx, what, r.scripts.establish, []string{keyMeta}, uuid.NewString(), r.known())
+	if err == nil && reply[0] == "lost" {
+		err = fmt.Errorf("%s: %w", what, ErrLost)
+	}
+	return err
 }
 
 // Put mirrors a change that is recorded elsewhere. Errors: ErrLost (fill Redis

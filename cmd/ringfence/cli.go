@@ -22,6 +22,12 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the sidecar."`
 	Demo    demoCmd    `cmd:"" help:"Show everything in a minute: an embedded sidecar and a simulated switch that places real calls over HTTP."`
 	Check   checkCmd   `cmd:"" help:"Check the whole configuration, then try every connection."`
+	Account accountCmd `cmd:"" help:"Manage accounts: who pays, and within which limits."`
+	Number  numberCmd  `cmd:"" help:"Manage the numbers of accounts."`
+	Credit  creditCmd  `cmd:"" help:"Add credit and see what became of it."`
+	Tariff  tariffCmd  `cmd:"" help:"Manage tariffs: what calls cost."`
+	Key     keyCmd     `cmd:"" help:"Manage API keys of the account API."`
+	Call    callCmd    `cmd:"" help:"See live calls, and end them."`
 	Bench   benchCmd   `cmd:"" help:"Load a running sidecar and, in the same run, its Redis; print the ratios."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -61,15 +61,16 @@ func (l *Ledger) CallsAfterSeq(ctx context.Context, account string, seq int64, l
 }
 
 // Calls returns a page of an account's calls of some statuses (of all, where none is named), newest first, and how
-// many there are in all.
+// many there are in all. Errors: ErrNotFound.
 func (l *Ledger) Calls(ctx context.Context, account string, states []authz.State, limit, offset int) (page []Call, total int64, err error) {
 	err = l.view(ctx, func(tx *Tx) error {
 		t, err := tx.Totals(ctx, account)
 		if err != nil {
 			return err
 		}
-		total = t.Calls.Of(states...)
-		page, err = tx.callsPage(ctx, account, states, earliest, latest, limit, offset)
+		p := pager{tx: tx, totals: &t, states: states, from: earliest, to: latest, total: t.Calls.Of(states...)}
+		total = p.total
+		page, err = p.page(ctx, limit, offset)
 		return err
 	})
 	return page, total, wrap(fmt.Sprintf("calls of account %q", account), err)
@@ -78,16 +79,17 @@ func (l *Ledger) Calls(ctx context.Context, account string, states []authz.State
 // Usage returns a page of an account's settled and lost calls that ended in [from, to), newest first, and what all
 // calls of that time add up to. Zero times mean no limit. Errors: ErrNotFound.
 func (l *Ledger) Usage(ctx context.Context, account string, from, to time.Time, limit, offset int) (page []Call, sum Sum, err error) {
+	from, to = bounds(from, to)
 	err = l.view(ctx, func(tx *Tx) error {
 		t, err := tx.Totals(ctx, account)
 		if err != nil {
 			return err
 		}
-		from, to := bounds(from, to)
 		if sum, err = tx.sum(ctx, &t, from, to); err != nil {
 			return err
 		}
-		page, err = tx.callsPage(ctx, account, usageStates, from, to, limit, offset)
+		p := pager{tx: tx, totals: &t, states: usageStates, from: from, to: to, total: sum.Calls}
+		page, err = p.page(ctx, limit, offset)
 		return err
 	})
 	return page, sum, wrap(fmt.Sprintf("usage of account %q", account), err)
@@ -97,13 +99,13 @@ func (l *Ledger) Usage(ctx context.Context, account string, from, to time.Time, 
 // It takes a few milliseconds however many calls there are. Where retention has dropped the calls of an hour, that
 // hour counts whole, in the range that holds its beginning. Errors: ErrNotFound.
 func (l *Ledger) Sum(ctx context.Context, account string, from, to time.Time) (Sum, error) {
+	from, to = bounds(from, to)
 	var sum Sum
 	err := l.view(ctx, func(tx *Tx) error {
 		t, err := tx.Totals(ctx, account)
 		if err != nil {
 			return err
 		}
-		from, to := bounds(from, to)
 		sum, err = tx.sum(ctx, &t, from, to)
 		return err
 	})
@@ -157,7 +159,12 @@ func (tx *Tx) sum(ctx context.Context, t *Totals, from, to time.Time) (Sum, erro
 	if head.from.Before(t.KeptFrom) {
 		head.to = head.from // counted in the range before
 	}
-	args := []any{t.Account, hours.from, hours.to, head.from, head.to, tail.from, tail.to}
+	return tx.add(ctx, t.Account, hours, head, tail)
+}
+
+// add sums whole hours and the calls of two partial ones.
+func (tx *Tx) add(ctx context.Context, account string, hours, head, tail span) (Sum, error) {
+	args := []any{account, hours.from, hours.to, head.from, head.to, tail.from, tail.to}
 	return one(ctx, tx.c, tx.sql.UsageSum, args, readSum)
 }
 
@@ -165,34 +172,6 @@ func readSum(row Scanner) (Sum, error) {
 	var s Sum
 	err := row.Scan(&s.Calls, &s.Seconds, &s.Units, &s.Micros, &s.ExtraUnits, &s.ExtraMicros)
 	return s, err
-}
-
-func (tx *Tx) callsPage(ctx context.Context, account string, states []authz.State, from, to time.Time, limit, offset int) ([]Call, error) {
-	args := append([]any{account}, switches(states)...)
-	args = append(args, from, to, rows(limit), rows(offset))
-	return list(ctx, tx.c, tx.sql.CallsPage, args, readCall)
-}
-
-// callsNext returns up to limit calls of an account in [from, to), oldest first, that come after a call ended at from
-// with the uid after.
-func (tx *Tx) callsNext(ctx context.Context, account string, states []authz.State, from, to time.Time, after uuid.UUID, limit int) ([]Call, error) {
-	args := append([]any{account}, switches(states)...)
-	args = append(args, from, to, after, int64(limit))
-	return list(ctx, tx.c, tx.sql.CallsNext, args, readCall)
-}
-
-// switches turns wanted statuses into the four arguments that switch each of them on.
-func switches(states []authz.State) []any {
-	on := Counts{}
-	if len(states) == 0 {
-		states = allStates
-	}
-	for _, s := range states {
-		if p := on.of(s); p != nil {
-			*p = 1
-		}
-	}
-	return []any{on.Settled > 0, on.Lost > 0, on.Released > 0, on.Rejected > 0}
 }
 
 // rows is a number of rows as an argument: one below zero would mean no limit to SQLite.

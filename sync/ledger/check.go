@@ -87,13 +87,13 @@ func (c *checker) hours(ctx context.Context, tx *Tx, t *Totals) error {
 	}
 	return tx.c.Query(ctx, tx.sql.CheckHours, []any{c.account, from}, func(row Scanner) error {
 		var hour time.Time
-		var n [12]int64
+		var n [2 * 9]int64
 		dest := []any{&hour}
 		for i := range n {
 			dest = append(dest, &n[i])
 		}
 		err := row.Scan(dest...)
-		for i, name := range []string{"calls", "seconds", "units", "micros", "extra_units", "extra_micros"} {
+		for i, name := range []string{"settled", "lost", "released", "rejected", "seconds", "units", "micros", "extra_units", "extra_micros"} {
 			c.compare(hour, name, n[2*i], n[2*i+1])
 		}
 		return err

@@ -92,7 +92,13 @@ type batch struct {
 	now    map[uuid.UUID]*authz.Record
 	order  []uuid.UUID // of now, as they first changed
 	moved  map[string]*move
-	hours  map[hourKey]*Sum
+	hours  map[hourKey]*hourMove
+}
+
+// hourMove is the change of an hour's sums.
+type hourMove struct {
+	counts Counts
+	sum    Sum
 }
 
 // move is the change of an account's sums.
@@ -129,7 +135,7 @@ func (tx *Tx) ingest(ctx context.Context, records []authz.Record, part []int, re
 func (tx *Tx) openBatch(ctx context.Context, records []authz.Record, part []int) (*batch, error) {
 	b := &batch{
 		totals: make(map[string]*Totals), before: make(map[uuid.UUID]entry),
-		now: make(map[uuid.UUID]*authz.Record), moved: make(map[string]*move), hours: make(map[hourKey]*Sum),
+		now: make(map[uuid.UUID]*authz.Record), moved: make(map[string]*move), hours: make(map[hourKey]*hourMove),
 	}
 	accounts := make(map[string]struct{})
 	uids := make([]uuid.UUID, 0, len(part))
@@ -223,23 +229,23 @@ func (e *entry) charge() credit.Units {
 
 // note adds a call to the sums, or with sign -1 takes it out.
 func (b *batch) note(m *move, e *entry, sign int64) {
+	key := hourKey{e.account, hourOf(e.at)}
+	h := b.hours[key]
+	if h == nil {
+		h = &hourMove{}
+		b.hours[key] = h
+	}
 	*m.counts.of(e.state) += sign
+	*h.counts.of(e.state) += sign
 	if !charged(e.state) {
 		return
 	}
 	m.units += credit.Units(sign) * e.sum.Charged()
-	key := hourKey{e.account, hourOf(e.at)}
-	h := b.hours[key]
-	if h == nil {
-		h = &Sum{}
-		b.hours[key] = h
-	}
-	h.Calls += sign
-	h.Seconds += sign * e.sum.Seconds
-	h.Units += credit.Units(sign) * e.sum.Units
-	h.Micros += credit.Micros(sign) * e.sum.Micros
-	h.ExtraUnits += credit.Units(sign) * e.sum.ExtraUnits
-	h.ExtraMicros += credit.Micros(sign) * e.sum.ExtraMicros
+	h.sum.Seconds += sign * e.sum.Seconds
+	h.sum.Units += credit.Units(sign) * e.sum.Units
+	h.sum.Micros += credit.Micros(sign) * e.sum.Micros
+	h.sum.ExtraUnits += credit.Units(sign) * e.sum.ExtraUnits
+	h.sum.ExtraMicros += credit.Micros(sign) * e.sum.ExtraMicros
 }
 
 const hourMS = int64(time.Hour / time.Millisecond)
@@ -262,8 +268,9 @@ func (tx *Tx) writeBatch(ctx context.Context, b *batch) error {
 	}
 	hours := make([][]any, 0, len(b.hours))
 	for key, h := range b.hours {
-		hours = append(hours, []any{key.account, time.UnixMilli(key.hour), h.Calls, h.Seconds,
-			int64(h.Units), int64(h.Micros), int64(h.ExtraUnits), int64(h.ExtraMicros)})
+		c, sum := &h.counts, &h.sum
+		hours = append(hours, []any{key.account, time.UnixMilli(key.hour), c.Settled, c.Lost, c.Released, c.Rejected,
+			sum.Seconds, int64(sum.Units), int64(sum.Micros), int64(sum.ExtraUnits), int64(sum.ExtraMicros)})
 	}
 	sums := make([][]any, 0, len(b.moved))
 	for _, account := range sortedKeys(b.moved) {

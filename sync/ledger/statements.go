@@ -21,7 +21,7 @@ type statements struct {
 	SumsInsert, Sums, SumsPage, SumsLocked, SumsGrant, SumsMove, SumsDrop, SumsMask, HourMove   string
 	GrantInsert, GrantByReference, GrantsAfter, GrantsNewest, GrantsBetween, GrantedBefore      string
 	CallsKnown, CallPut, Call, CallsById, CallsAfterSeq, CallsPage, CallsNext                   string
-	UsageSum, HoursBetween                                                                      string
+	UsageSum, HoursBetween, HourOfOffset                                                        string
 	RefusedPut, Refused, RefusedLocked, RefusedAfter, RefusedCount, RefusedDelete               string
 	OldCalls, CallsDelete, CallMask, CheckGrants, CheckCalls, CheckHours                        string
 }
@@ -32,7 +32,8 @@ const (
 	includeEnd   = "*/"
 )
 
-// loadStatements reads the .sql files of a driver. Errors name every statement that is missing or given twice.
+// loadStatements reads the .sql files of a driver. Errors name every statement that is missing,
+// given twice or not used.
 func loadStatements(files fs.FS) (*statements, error) {
 	blocks := make(map[string]string)
 	var errs []error
@@ -52,15 +53,21 @@ func loadStatements(files fs.FS) (*statements, error) {
 	}
 
 	var s statements
+	used := make(map[string]bool)
 	fields := reflect.ValueOf(&s).Elem()
 	for i := range fields.NumField() {
 		name := snake(fields.Type().Field(i).Name)
-		text, err := expand(blocks, name, nil)
+		text, err := expand(blocks, name, used, nil)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		fields.Field(i).SetString(text)
+	}
+	for _, name := range sortedKeys(blocks) {
+		if !used[name] {
+			errs = append(errs, fmt.Errorf("%q is not used", name))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("the ledger's statements: %w", err)
@@ -91,12 +98,13 @@ func splitBlocks(path, text string, blocks map[string]string) (errs []error) {
 	return errs
 }
 
-// expand returns a block with its includes replaced.
-func expand(blocks map[string]string, name string, within []string) (string, error) {
+// expand returns a block with its includes replaced, and notes which blocks were used.
+func expand(blocks map[string]string, name string, used map[string]bool, within []string) (string, error) {
 	text, ok := blocks[name]
 	if !ok {
 		return "", fmt.Errorf("%q is missing", name)
 	}
+	used[name] = true
 	if slices.Contains(within, name) {
 		return "", fmt.Errorf("%q includes itself", name)
 	}
@@ -111,7 +119,7 @@ func expand(blocks map[string]string, name string, within []string) (string, err
 		if !closed {
 			return "", fmt.Errorf("%q has an include without an end", name)
 		}
-		part, err := expand(blocks, included, append(within, name))
+		part, err := expand(blocks, included, used, append(within, name))
 		if err != nil {
 			return "", fmt.Errorf("in %q: %w", name, err)
 		}

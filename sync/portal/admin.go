@@ -143,11 +143,15 @@ func (a *Admin) answer(w http.ResponseWriter, r *http.Request, methods map[strin
 }
 
 // complain logs what the operator must know of: what went wrong here, and who
-// was turned away. A wrong request is the peer's own business.
+// was turned away. A wrong request is the peer's own business, and a directory
+// that is not loaded says so itself.
 func (a *Admin) complain(r *http.Request, route string, e *Error) {
 	switch {
+	case e.Status == http.StatusServiceUnavailable && e.cause == nil:
+	case e.Status == http.StatusServiceUnavailable:
+		a.Log.Warn("admin request not served", "method", r.Method, "route", route, "error", e.cause)
 	case e.Status >= http.StatusInternalServerError:
-		a.Log.Error("admin request failed", "method", r.Method, "route", route, "code", e.Code, "error", cmp.Or[error](e.cause, e))
+		a.Log.Error("admin request failed", "method", r.Method, "route", route, "error", e.cause)
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
 		a.Log.Warn("admin request refused", "method", r.Method, "route", route, "remote", r.RemoteAddr, "reason", e.Message)
 	}

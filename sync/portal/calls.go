@@ -60,7 +60,7 @@ func (a *Admin) listCalls(_ http.ResponseWriter, r *http.Request) (int, any, err
 func live(c *authz.Call) bool { return c.State == authz.StateHeld || c.State == authz.StateLive }
 
 // eachLive goes through the calls that hold credit: an account's out of its
-// balance, everybody's by the live index, which is written a moment later.
+// balance, everybody's out of memory and the live index.
 func (a *Admin) eachLive(ctx context.Context, account string, fn func(authz.Call) error) error {
 	if account != "" {
 		return a.Calls.Calls(ctx, account, func(c authz.Call, err error) error {
@@ -70,8 +70,8 @@ func (a *Admin) eachLive(ctx context.Context, account string, fn func(authz.Call
 			return fn(c)
 		})
 	}
-	return a.eachIndexed(ctx, func(x authz.Indexed) error {
-		c, err := a.Calls.Call(ctx, x.Account, x.Key)
+	return a.eachKnown(ctx, func(known authz.Call) error {
+		c, err := a.Calls.Call(ctx, known.Account, known.Key)
 		switch {
 		case errors.Is(err, authz.ErrUnknownCall):
 			return nil
@@ -84,9 +84,32 @@ func (a *Admin) eachLive(ctx context.Context, account string, fn func(authz.Call
 	})
 }
 
-func (a *Admin) eachIndexed(ctx context.Context, fn func(authz.Indexed) error) error {
+// own gives the calls that this sidecar has in memory.
+func (a *Admin) own() []authz.Call {
+	if o, ok := a.Killer.(Owner); ok {
+		return o.Calls()
+	}
+	return nil
+}
+
+// eachKnown goes through the live calls as far as they are known without
+// reading them: key and account, and of this sidecar's the uid.
+func (a *Admin) eachKnown(ctx context.Context, fn func(authz.Call) error) error {
+	seen := map[authz.Key]bool{}
+	for _, c := range a.own() {
+		seen[c.Key] = true
+		if err := fn(c); err != nil {
+			return err
+		}
+	}
 	for partition := range a.Calls.Partitions() {
-		if err := a.Calls.ScanIndex(ctx, partition, fn); err != nil {
+		err := a.Calls.ScanIndex(ctx, partition, func(x authz.Indexed) error {
+			if seen[x.Key] {
+				return nil
+			}
+			return fn(authz.Call{Key: x.Key, Account: x.Account})
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -132,11 +155,13 @@ func (a *Admin) find(ctx context.Context, text, account string) ([]authz.Call, e
 			return take(c)
 		})
 	} else {
-		err = a.eachIndexed(ctx, func(x authz.Indexed) error {
-			if uid == uuid.Nil && x.Key.CallID != text {
+		err = a.eachKnown(ctx, func(known authz.Call) error {
+			// The index knows no uids: to find one there, its calls are read.
+			unread := uid != uuid.Nil && known.UID == uuid.Nil
+			if !means(&known) && !unread {
 				return nil
 			}
-			c, err := a.Calls.Call(ctx, x.Account, x.Key)
+			c, err := a.Calls.Call(ctx, known.Account, known.Key)
 			if errors.Is(err, authz.ErrUnknownCall) || err == nil && c.State == authz.StateMark {
 				return nil
 			}
@@ -158,7 +183,7 @@ func (a *Admin) find(ctx context.Context, text, account string) ([]authz.Call, e
 func (a *Admin) findKey(ctx context.Context, key authz.Key, account string) (authz.Call, error) {
 	if account == "" {
 		var err error
-		if account, err = a.Calls.Find(ctx, key); err != nil {
+		if account, err = a.accountOf(ctx, key); err != nil {
 			return authz.Call{}, err
 		}
 	}
@@ -167,6 +192,19 @@ func (a *Admin) findKey(ctx context.Context, key authz.Key, account string) (aut
 		err = authz.ErrUnknownCall
 	}
 	return c, err
+}
+
+func (a *Admin) accountOf(ctx context.Context, key authz.Key) (string, error) {
+	account, err := a.Calls.Find(ctx, key)
+	if !errors.Is(err, authz.ErrUnknownCall) {
+		return account, err
+	}
+	for _, c := range a.own() {
+		if c.Key == key {
+			return c.Account, nil
+		}
+	}
+	return "", err
 }
 
 // one finds the call that a text means, and refuses a text that means several.

@@ -47,13 +47,8 @@ func (a *Admin) addGrant(w http.ResponseWriter, r *http.Request) (int, any, erro
 
 func (a *Admin) grant(r *http.Request, g authz.Grant) (int, any, error) {
 	ctx := r.Context()
-	// What the balance store has applied before this grant has a number.
-	before, err := a.Balances.Balance(ctx, g.Account)
-	known := err == nil
-	if errors.Is(err, authz.ErrLost) {
-		err = openNew(ctx, a.Book, a.Balances, g.Account, a.Now())
-	}
-	if err != nil && !errors.Is(err, authz.ErrLost) && !errors.Is(err, authz.ErrDown) {
+	before, known, err := a.opened(ctx, g.Account)
+	if err != nil {
 		return 0, nil, bookError(err, "id", false)
 	}
 	made, created, err := a.Book.AddGrant(ctx, g)
@@ -89,6 +84,31 @@ func (a *Admin) grant(r *http.Request, g authz.Grant) (int, any, error) {
 		return http.StatusOK, v, nil
 	}
 	return http.StatusCreated, v, nil
+}
+
+// opened makes sure that the balance store has, or has had, an account before
+// it is granted anything: so one that has grants and no balance is lost, and
+// never merely not opened yet. known tells whether there is a balance now.
+func (a *Admin) opened(ctx context.Context, account string) (b authz.Balance, known bool, err error) {
+	b, err = a.Balances.Balance(ctx, account)
+	switch {
+	case err == nil:
+		return b, true, nil
+	case errors.Is(err, authz.ErrLost):
+		err = openNew(ctx, a.Book, a.Balances, account, a.Now())
+		if errors.Is(err, authz.ErrLost) {
+			err = nil // lost: recorded now, applied when it is rebuilt
+		}
+	case errors.Is(err, authz.ErrDown):
+		earlier, e := a.Book.Grants(ctx, account, 0, 1)
+		if e != nil || len(earlier) > 0 {
+			return b, false, e
+		}
+		if _, e := a.Book.Account(ctx, account); e != nil {
+			return b, false, e
+		}
+	}
+	return b, false, err
 }
 
 func (a *Admin) showCredit(_ http.ResponseWriter, r *http.Request) (int, any, error) {

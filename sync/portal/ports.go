@@ -132,3 +132,9 @@ type CallIndex interface {
 type Killer interface {
 	Kill(ctx context.Context, account string, k authz.Key) (authz.Call, error)
 }
+
+// Owner is a Killer that has calls in memory: those of this sidecar are then
+// found before the index, which is written a moment later, names them.
+type Owner interface {
+	Calls() []authz.Call
+}

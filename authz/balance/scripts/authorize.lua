@@ -60,7 +60,10 @@ end
 
 local need, deny = tonumber(ARGV[5]), ARGV[9]
 if deny == '' then
-  if st ~= 'active' then deny = 'account_suspended'
+  -- An account being rebuilt is active@<when it opens>.
+  local opens = st ~= 'active' and string.match(st, '^active@(%d+)$')
+  if opens and tonumber(ARGV[3]) < tonumber(opens) then return {'lost'} end
+  if st ~= 'active' and not opens then deny = 'account_suspended'
   elseif ARGV[8] ~= '0' and n >= tonumber(ARGV[8]) then deny = 'too_many_calls'
   elseif av < need then deny = 'insufficient_credits'
   elseif budget < need then deny = 'spend_limit_reached'

@@ -129,11 +129,13 @@ local function save(a, value)
     a.field, value)
 end
 
--- One record to the outbox (format: package authz, record.go).
+-- One record to the outbox (format: package authz, record.go), and to the caller.
 local function record(stream, acct, a, c, r)
-  redis.call('XADD', stream, '*', 'r', table.concat({c.state, num(a.seq), num(r.at), r.answered and num(r.answered) or '',
+  local text = table.concat({c.state, num(a.seq), num(r.at), r.answered and num(r.answered) or '',
     num(r.talk or 0), num(r.units or 0), num(r.micros or 0), num(r.extra_units or 0), num(r.extra_micros or 0),
-    num(r.overrun or 0), c.flags, r.reason or '', num(c.epoch), acct, string.sub(a.field, 3), c.tail}, TAB))
+    num(r.overrun or 0), c.flags, r.reason or '', num(c.epoch), acct, string.sub(a.field, 3), c.tail}, TAB)
+  redis.call('XADD', stream, '*', 'r', text)
+  return text
 end
 
 -- A settled call keeps no numbers: its tombstone is short.

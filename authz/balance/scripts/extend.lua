@@ -20,4 +20,4 @@ local newer = proof > 0 and (not c.proof or proof > c.proof)
 if newer then c.proof = proof end
 if c.held ~= held then a.seq = a.seq + 1 end
 if c.held ~= held or c.til ~= til or newer then save(a, dump(c)) end
-return {'', c.held, c.til, total, a.n - 1, a.seq, string.find(c.flags, 'k', 1, true) and 1 or 0, a.st ~= 'active' and 1 or 0}
+return {'', c.held, c.til, total, a.n - 1, a.seq, string.find(c.flags, 'k', 1, true) and 1 or 0, string.sub(a.st, 1, 6) ~= 'active' and 1 or 0}

@@ -6,7 +6,7 @@
 --      5 answered_at (the switch's, 0 = none, -1 = never answered)  6 cause  7 extra micros
 --      8 day  9 lost '1' = nobody can vouch for it: settle to the last proof of life
 --     10 account id  11 end-mark until (0 = leave none)
--- Returns {code, state, uid, duplicate, talk_ms, units, micros, extra_units, overrun, flags, available, seq}
+-- Returns {code, state, uid, duplicate, talk_ms, units, micros, extra_units, overrun, flags, available, seq, record}
 local SLACK = 5000 -- our stamps and the switch's may differ by so much
 local a, missing = account(KEYS[1], ARGV[1])
 if not a then return {missing} end
@@ -19,7 +19,7 @@ end
 local c = load(a.raw)
 if not c then return {'corrupt'} end
 local function done(dup, s)
-  return {'', c.state, c.uid, dup, s.talk or 0, s.units or 0, s.micros or 0, s.extra_units or 0, s.overrun or 0, c.flags, a.av, a.seq}
+  return {'', c.state, c.uid, dup, s.talk or 0, s.units or 0, s.micros or 0, s.extra_units or 0, s.overrun or 0, c.flags, a.av, a.seq, s.record or ''}
 end
 -- What an earlier end charged.
 local function before()
@@ -75,6 +75,7 @@ else
     s.answered = answered_switch
   elseif c.answered then
     talk = received - c.answered
+    if talk < 0 then talk = nil end -- another sidecar's clock was ahead
     s.answered = c.answered
   elseif answered_switch then
     talk = received - answered_switch
@@ -109,7 +110,7 @@ a.ds = a.ds + more
 a.seq = a.seq + 1
 c.state = lost and 'L' or 's'
 c.held, c.charged, c.extra, c.over = 0, total, extra, now
-record(KEYS[2], ARGV[10], a, c, {at = s.at, answered = s.answered, talk = s.talk, units = s.units, micros = s.micros,
+s.record = record(KEYS[2], ARGV[10], a, c, {at = s.at, answered = s.answered, talk = s.talk, units = s.units, micros = s.micros,
   extra_units = s.extra_units, extra_micros = extra, overrun = s.overrun, reason = ARGV[6]})
 if not lost then c.tail = short(c.tail) end
 save(a, dump(c))

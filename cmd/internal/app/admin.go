@@ -14,8 +14,9 @@ import (
 // admin makes the operator's API and what completes interrupted changes.
 func (a *App) admin() (*portal.Admin, *portal.Completer) {
 	met := portal.NewMetrics(a.reg)
-	completer := portal.NewCompleter(portal.CompleterConfig{Book: a.Book, Directory: a.Directory, Balances: a.Store, Log: a.log, Metrics: met})
-	return portal.NewAdmin(portal.AdminConfig{Book: a.Book, Mirror: a.Directory, Directory: a.Directory, Balances: a.Store, Calls: a.Store,
+	balances := ledgerBalances{a.Store, a.Rebuilder}
+	completer := portal.NewCompleter(portal.CompleterConfig{Book: a.Ledger, Directory: a.Directory, Balances: balances, Log: a.log, Metrics: met})
+	return portal.NewAdmin(portal.AdminConfig{Book: a.Ledger, Mirror: a.Directory, Directory: a.Directory, Balances: balances, Calls: a.Store,
 		Killer: a.Meter, Completer: completer, Orphans: a.orphans, Token: a.cfg.Ops.AdminToken.Reveal(), Log: a.log, Metrics: met}), completer
 }
 
@@ -38,7 +39,7 @@ func (a *App) loadTariff(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	now, rev, err := a.Book.PutTariff(ctx, t)
+	now, rev, err := a.Ledger.PutTariff(ctx, t)
 	if err != nil {
 		return err
 	}

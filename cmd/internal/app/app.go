@@ -22,7 +22,10 @@ import (
 	"github.com/hmsovereign/ringfence/authz/hook"
 	"github.com/hmsovereign/ringfence/config"
 	"github.com/hmsovereign/ringfence/meter"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/outbox"
 	"github.com/hmsovereign/ringfence/sync/portal"
+	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
 // Options are what a sidecar is given beside its configuration.
@@ -47,7 +50,12 @@ type App struct {
 	Authorizer *authz.Authorizer
 	Meter      *meter.Meter
 	Hook       *hook.Server
-	Book       portal.Book
+	Ledger     *ledger.Ledger
+	Rebuilder  *reconcile.Rebuilder
+	Comparer   *reconcile.Comparer
+	mirror     *directory.Redis
+	keeper     *outbox.Keeper
+	outbox     *outbox.Reader
 	completer  *portal.Completer
 	ops        *server
 }
@@ -76,7 +84,13 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if a.redis, a.mini, err = openRedis(cfg); err != nil {
 		return nil, err
 	}
-	if a.Store, err = balance.New(a.redis, balanceConfig(cfg, opt.Embedded || a.mini != nil), balance.NewMetrics(a.reg)); err != nil {
+	if err := a.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	a.keeper = outbox.NewKeeper(a.Ledger, a.log)
+	store := balanceConfig(cfg, opt.Embedded || a.mini != nil)
+	store.Retain = a.keeper.Retain
+	if a.Store, err = balance.New(a.redis, store, balance.NewMetrics(a.reg)); err != nil {
 		return nil, err
 	}
 	check, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -87,17 +101,23 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	} else if err != nil {
 		a.log.Error("Redis does not answer; the failure policy decides until it does", "policy", cfg.Policy.Mode, "error", err)
 	}
-
-	mirror, err := directory.NewRedis(a.redis)
-	if err != nil {
+	grace := 5 * time.Second
+	if a.mini != nil {
+		grace = 0 // nobody else knows anything of it
+	}
+	rm := reconcile.NewMetrics(a.reg)
+	a.Rebuilder = reconcile.NewRebuilder(reconcile.Config{Holder: cfg.Instance, Grace: grace}, a.Ledger, a.Store, a.log, rm)
+	a.Comparer = reconcile.NewComparer(a.Ledger, a.Store, a.Rebuilder, a.log, rm)
+	if a.mirror, err = directory.NewRedis(a.redis); err != nil {
 		return nil, err
 	}
-	snapshot := filepath.Join(cfg.DataDir, "directory.snapshot")
 	if a.mini != nil {
-		snapshot = "" // the embedded Redis starts empty, and so does the directory
+		if err := a.fillEmbedded(ctx); err != nil {
+			return nil, err
+		}
 	}
-	a.Directory = directory.New(directory.Config{Source: mirror, Mirror: mirror, Snapshot: snapshot, Log: a.log, Metrics: directory.NewMetrics(a.reg)})
-	a.Book = directory.NewRedisBook(mirror)
+	a.Directory = directory.New(directory.Config{Source: a.mirror, Mirror: a.mirror, Snapshot: filepath.Join(cfg.DataDir, "directory.snapshot"),
+		Log: a.log, Metrics: directory.NewMetrics(a.reg)})
 
 	switches, err := openSwitches(cfg, a.log)
 	if err != nil {
@@ -108,7 +128,8 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, a.Store, a.Meter, a.log, authz.NewMetrics(a.reg))
+	watchful := watchfulStore{a.Store, a.Rebuilder, new(seqs)}
+	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, watchful, a.Meter, a.log, authz.NewMetrics(a.reg))
 
 	prompts, err := audio.Load(audio.Options{})
 	if err != nil {
@@ -117,6 +138,11 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, a.Meter, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
 		return nil, err
 	}
+	streams := make([]string, a.Store.Partitions())
+	for p := range streams {
+		streams[p] = a.Store.OutboxKey(p)
+	}
+	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
 	admin, completer := a.admin()
 	a.completer = completer
 	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin)); err != nil {
@@ -156,6 +182,7 @@ func (a *App) parts() []component {
 			return nil
 		}},
 		{"redis", false, a.Store.Ping},
+		{"ledger", false, a.Ledger.CheckSchema},
 		{"meter", false, func(context.Context) error {
 			if a.Meter.Epoch() == 0 {
 				return errors.New("not registered with Redis yet: calls let go meanwhile are adopted later")
@@ -173,6 +200,9 @@ func (a *App) close() {
 	}
 	if a.Store != nil {
 		a.Store.Close()
+	}
+	if a.Ledger != nil {
+		_ = a.Ledger.Close()
 	}
 	if a.redis != nil {
 		_ = a.redis.Close()
@@ -204,4 +234,21 @@ func (a *App) Reload(next *config.Config) {
 	a.loadTariffs(context.Background(), next)
 	a.cfg = next
 	a.log.Info("configuration reloaded")
+}
+
+// fillEmbedded gives the embedded Redis what the ledger and the last stop left.
+func (a *App) fillEmbedded(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if _, err := a.mirrorOnce(ctx, 0); err != nil {
+		return err
+	}
+	n, err := a.Rebuilder.All(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		a.log.Info("balances taken from the ledger", "accounts", n)
+	}
+	return a.readLive(ctx)
 }

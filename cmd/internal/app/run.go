@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	drainTime = 10 * time.Second // for requests and ends under way at a stop
+	drainTime    = 10 * time.Second // for requests and ends under way at a stop
+	compareEvery = 10 * time.Minute
 )
 
 // Run serves until ctx is done, then stops softly; hurry ends the soft part.
@@ -26,10 +27,23 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	defer stopWork()
 
 	if a.mini != nil {
-		a.log.Warn("embedded Redis: nothing outlives this process; set redis.url for real use")
+		a.log.Warn("embedded Redis: balances and calls outlive a soft stop, but a kill loses the calls of the moment; set redis.url for real use")
+		working.Go(func() { a.keepLive(background) })
 	}
 	working.Go(func() { a.Directory.Run(background) })
 	working.Go(func() { a.completer.Run(background) })
+	working.Go(func() { a.mirrorDirectory(background) })
+	working.Go(func() { a.keeper.Run(background) })
+	working.Go(func() { a.Rebuilder.Run(background) })
+	working.Go(func() { a.Comparer.Run(background, compareEvery) })
+	working.Go(func() { a.watchRebuilds(background) })
+	reading, stopReading := context.WithCancel(background)
+	defer stopReading()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		a.outbox.Run(reading)
+	}()
 	metering, stopMeter := context.WithCancel(background)
 	defer stopMeter()
 	metered := make(chan struct{})
@@ -64,8 +78,18 @@ func (a *App) Run(ctx, hurry context.Context) error {
 		errs = append(errs, fmt.Errorf("stop ops: %w", err))
 	}
 	serving.Wait()
+	stopReading()
+	<-read
+	if err := a.outbox.Drain(soft); err != nil {
+		a.log.Warn("records wait in Redis for the next start", "error", err)
+	}
 	stopWork()
 	working.Wait()
+	if a.mini != nil {
+		if err := a.writeLive(soft, liveClean); err != nil {
+			errs = append(errs, fmt.Errorf("write the live calls down: %w", err))
+		}
+	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		errs = append([]error{cause}, errs...)
 	}

@@ -87,7 +87,7 @@ func benchmarkMillion(b *testing.B, d Driver) {
 		{"UsageFirst100", usage(100, 0)},
 		{"UsageFirst1000", usage(1000, 0)},
 		{"UsageFrom10000", usage(100, 10_000)},
-		{"UsageFrom900000", usage(100, 900_000)},
+		{"UsageFrom800000", usage(100, 800_000)},
 		{"CallsFirst50", calls(50, 0)},
 		{"CallsFrom900000", calls(50, 900_000)},
 		{"CallsRejected50", calls(50, 0, authz.StateRejected)},

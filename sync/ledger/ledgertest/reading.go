@@ -155,6 +155,70 @@ func testCallsPages(t *testing.T, l *ledger.Ledger) {
 	want(t, err, ledger.ErrNotFound)
 }
 
+// Far pages are found through the sums of the hours: they join like near ones, wherever a range cuts an hour.
+func testFarPages(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	const n, size = 5000, 250
+	a := account(t, l)
+	var all []authz.Record
+	for i := range n {
+		r := call(a, noon.Add(time.Duration(i*7919%n)*7*time.Second), 1) // nearly ten hours
+		switch i % 5 {
+		case 1:
+			r = free(r, authz.StateRejected)
+		case 2:
+			r.State = authz.StateLost
+		}
+		all = append(all, r)
+	}
+	ingest(t, l, all...)
+	sortNewest(all)
+	check := func(what string, wanted []authz.Record, page func(offset int) []ledger.Call) {
+		t.Helper()
+		for offset := 0; offset < len(wanted)+size; offset += size {
+			got := records(page(offset))
+			want := wanted[min(offset, len(wanted)):min(offset+size, len(wanted))]
+			if len(got) != len(want) || len(got) > 0 && (got[0].UID != want[0].UID || got[len(got)-1].UID != want[len(want)-1].UID) {
+				t.Errorf("%s: the page from %d has %d calls, or others than the %d wanted", what, offset, len(got), len(want))
+			}
+		}
+	}
+	check("all calls", all, func(offset int) []ledger.Call {
+		page, total, err := l.Calls(ctx, a, nil, size, offset)
+		must(t, err)
+		equal(t, "total", total, n)
+		return page
+	})
+	var rejected, used []authz.Record
+	from, to := noon.Add(7*time.Minute), noon.Add(9*time.Hour+11*time.Minute)
+	for _, r := range all {
+		if r.State == authz.StateRejected {
+			rejected = append(rejected, r)
+		} else if at := time.UnixMilli(r.At); !at.Before(from) && at.Before(to) {
+			used = append(used, r)
+		}
+	}
+	check("rejected calls", rejected, func(offset int) []ledger.Call {
+		page, _, err := l.Calls(ctx, a, []authz.State{authz.StateRejected}, size, offset)
+		must(t, err)
+		return page
+	})
+	usage := func(offset int) []ledger.Call {
+		page, _, err := l.Usage(ctx, a, from, to, size, offset)
+		must(t, err)
+		return page
+	}
+	check("usage", used, usage)
+
+	_, err := l.DropCalls(ctx, noon.Add(4*time.Hour), 1000)
+	must(t, err)
+	left := 0
+	for left < len(used) && used[left].At >= noon.Add(4*time.Hour).UnixMilli() {
+		left++
+	}
+	check("usage that is partly dropped", used[:left], usage)
+}
+
 func testExport(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
 	a, b := account(t, l), account(t, l)

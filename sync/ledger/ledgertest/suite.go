@@ -61,6 +61,7 @@ func Run(t *testing.T, d Driver) {
 		{"Usage", testUsage},
 		{"UsageEdges", testUsageEdges},
 		{"CallsPages", testCallsPages},
+		{"FarPages", testFarPages},
 		{"Statement", testStatement},
 		{"StatementProperty", testStatementProperty},
 		{"Export", testExport},

@@ -194,7 +194,7 @@ func testCheck(t *testing.T, db Database) {
 	ingest(t, l, call(a, noon, 60))
 	sound(t, l, a)
 	db.Exec(t, `UPDATE account_sums SET settled_units = settled_units + 1, grants = 3, rejected = 2, seq = 0;
-		UPDATE account_hours SET seconds = seconds - 1; UPDATE grants SET units = 90`)
+		UPDATE account_hours SET seconds = seconds - 1, lost = 4; UPDATE grants SET units = 90`)
 	wrong, err := l.Check(t.Context(), a)
 	must(t, err)
 	diff(t, "mismatches", wrong, []ledger.Mismatch{
@@ -204,6 +204,7 @@ func testCheck(t *testing.T, db Database) {
 		{Account: a, Field: "settled_units", Kept: 60_001, Found: 60_000},
 		{Account: a, Field: "seq", Kept: 0, Found: 1},
 		{Account: a, Field: "rejected", Kept: 2, Found: 0},
+		{Account: a, Field: "lost", Hour: noon, Kept: 4, Found: 0},
 		{Account: a, Field: "seconds", Hour: noon, Kept: 59, Found: 60},
 	})
 	_, err = l.Check(t.Context(), "nobody")

@@ -34,15 +34,17 @@ func fresh(t testing.TB) ledgertest.Database {
 	url := services.SharedDatabase(t)
 	return ledgertest.Database{
 		Ledger: open(t, postgres.Config{URL: url}),
-		Exec: func(t testing.TB, script string) {
-			t.Helper()
-			ctx := context.Background()
-			conn, err := pgx.Connect(ctx, url)
-			must(t, err)
-			_, err = conn.Exec(ctx, script)
-			must(t, errors.Join(err, conn.Close(ctx)))
-		},
+		Exec:   func(t testing.TB, script string) { t.Helper(); exec(t, url, script) },
 	}
+}
+
+func exec(t testing.TB, url, script string) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	must(t, err)
+	_, err = conn.Exec(ctx, script)
+	must(t, errors.Join(err, conn.Close(ctx)))
 }
 
 func open(t testing.TB, cfg postgres.Config) *ledger.Ledger {

@@ -14,11 +14,10 @@ import (
 )
 
 // Balances is a balance store: portal.Balances, portal.CallStore and
-// portal.Killer. Fail, where set, is asked before each call of a method by its name.
+// portal.Killer. See SetFail.
 type Balances struct {
-	Fail func(method string) error
-
 	mu       sync.Mutex
+	fail     func(method string) error
 	accounts map[string]*authz.Balance
 	calls    map[authz.Key]authz.Call
 }
@@ -34,13 +33,21 @@ var (
 	_ portal.Killer    = (*Balances)(nil)
 )
 
+// SetFail has f asked before each call of a method, by its name; an error is
+// what the method gives. nil asks nobody.
+func (s *Balances) SetFail(f func(method string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
 func (s *Balances) enter(ctx context.Context, method string) (func(), error) {
 	s.mu.Lock()
 	err := ctx.Err()
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %w", method, authz.ErrDown, err)
-	} else if s.Fail != nil {
-		err = s.Fail(method)
+	} else if s.fail != nil {
+		err = s.fail(method)
 	}
 	if err != nil {
 		s.mu.Unlock()

@@ -13,12 +13,10 @@ import (
 	"github.com/hmsovereign/ringfence/sync/portal"
 )
 
-// Book is a portal.Book. Fail, where set, is asked before each call of a method
-// by its name.
+// Book is a portal.Book. See SetFail.
 type Book struct {
-	Fail func(method string) error
-
 	mu       sync.Mutex
+	fail     func(method string) error
 	rev      int64
 	accounts map[string]authz.Account
 	numbers  map[string]authz.Number
@@ -34,14 +32,22 @@ func NewBook() *Book {
 
 var _ portal.Book = (*Book)(nil)
 
+// SetFail has f asked before each call of a method, by its name; an error is
+// what the method gives. nil asks nobody.
+func (b *Book) SetFail(f func(method string) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = f
+}
+
 func (b *Book) enter(ctx context.Context, method string) (func(), error) {
 	b.mu.Lock()
 	if err := ctx.Err(); err != nil {
 		b.mu.Unlock()
 		return nil, fmt.Errorf("%s: %w: %w", method, portal.ErrUnavailable, err)
 	}
-	if b.Fail != nil {
-		if err := b.Fail(method); err != nil {
+	if b.fail != nil {
+		if err := b.fail(method); err != nil {
 			b.mu.Unlock()
 			return nil, err
 		}

@@ -11,13 +11,11 @@ import (
 	"github.com/hmsovereign/ringfence/sync/portal"
 )
 
-// Directory is a portal.Directory and the portal.Mirror that feeds it. Fail,
-// where set, is the error of every method of the mirror.
+// Directory is a portal.Directory and the portal.Mirror that feeds it.
 type Directory struct {
-	Fail     error
-	NotReady bool
-
 	mu       sync.Mutex
+	fail     error
+	empty    bool
 	accounts map[string]*authz.Account
 	numbers  map[string]authz.Number
 	tariffs  map[string]*tariff.Table
@@ -34,11 +32,25 @@ var (
 	_ portal.Mirror    = (*Directory)(nil)
 )
 
+// SetFail sets the error of every method of the mirror.
+func (d *Directory) SetFail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = err
+}
+
+// SetReady says whether it is loaded.
+func (d *Directory) SetReady(ready bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.empty = !ready
+}
+
 func (d *Directory) with(f func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.Fail != nil {
-		return d.Fail
+	if d.fail != nil {
+		return d.fail
 	}
 	f()
 	return nil
@@ -65,7 +77,11 @@ func (d *Directory) PutTariff(_ context.Context, _ int64, t *tariff.Table) error
 }
 
 // Ready tells whether it is loaded.
-func (d *Directory) Ready() bool { return !d.NotReady }
+func (d *Directory) Ready() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.empty
+}
 
 // Account finds an account.
 func (d *Directory) Account(id string) (*authz.Account, bool) {

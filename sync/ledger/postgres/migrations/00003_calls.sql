@@ -47,12 +47,16 @@ CREATE INDEX calls_time ON calls (account, status, created_at, uid);
 CREATE INDEX calls_seq ON calls (account, seq);
 CREATE INDEX calls_call_id ON calls USING hash (call_id);
 
--- What the settled and lost calls of one UTC hour add up to. Hours serve every time zone: a range's whole hours are
--- summed here, and its at most two partial hours from the calls themselves.
+-- How many calls of each status ended in a UTC hour, and what its settled and lost ones add up to. Hours serve every
+-- time zone: a range's whole hours are summed here, and its at most two partial hours from the calls themselves. They
+-- also tell where in time the nth newest call is.
 CREATE TABLE account_hours (
     account      text        NOT NULL,
     hour         timestamptz NOT NULL,
-    calls        bigint      NOT NULL,
+    settled      bigint      NOT NULL, -- calls of each status
+    lost         bigint      NOT NULL,
+    released     bigint      NOT NULL,
+    rejected     bigint      NOT NULL,
     seconds      bigint      NOT NULL,
     units        bigint      NOT NULL,
     micros       bigint      NOT NULL,

@@ -40,19 +40,24 @@ SELECT /*=call_columns*/ FROM calls WHERE call_id = $1 ORDER BY created_at DESC,
 SELECT /*=call_columns*/ FROM calls WHERE account = $1 AND seq > $2 ORDER BY seq, uid LIMIT $3
 
 -- The wanted calls of an account in a time range: each status is read in the order of calls_time, and the four are
--- merged. $2 to $5 switch a status on.
+-- merged. $2 to $5 switch a status on. Each branch
+-- is ordered, or Postgres would sort them all together.
 -- name: calls_wanted
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $2::boolean AND account = $1 AND status = 'settled' AND created_at >= $6 AND created_at < $7
+ORDER BY created_at DESC, uid DESC)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $3::boolean AND account = $1 AND status = 'lost' AND created_at >= $6 AND created_at < $7
+ORDER BY created_at DESC, uid DESC)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $4::boolean AND account = $1 AND status = 'released' AND created_at >= $6 AND created_at < $7
+ORDER BY created_at DESC, uid DESC)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $5::boolean AND account = $1 AND status = 'rejected' AND created_at >= $6 AND created_at < $7
+ORDER BY created_at DESC, uid DESC)
 
 -- Newest first. The page is found in the index alone, so that a far page does not read the rows before it.
 -- name: calls_page
@@ -62,18 +67,32 @@ WHERE uid = ANY(ARRAY(
 ))
 ORDER BY created_at DESC, uid DESC
 
+-- The hour in [$6, $7) that holds the wanted call with $8 newer ones, and how many of those are in newer hours.
+-- name: hour_of_offset
+SELECT hour, through - n FROM (
+    SELECT hour, n, sum(n) OVER (ORDER BY hour DESC)::bigint AS through FROM (
+        SELECT hour, $2::bigint * settled + $3::bigint * lost + $4::bigint * released + $5::bigint * rejected AS n
+        FROM account_hours WHERE account = $1 AND hour >= $6 AND hour < $7
+    ) AS counted
+) AS summed
+WHERE through > $8 ORDER BY hour DESC LIMIT 1
+
 -- name: calls_wanted_after
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $2::boolean AND account = $1 AND status = 'settled' AND (created_at, uid) > ($6, $8::uuid) AND created_at < $7
+ORDER BY created_at, uid)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $3::boolean AND account = $1 AND status = 'lost' AND (created_at, uid) > ($6, $8::uuid) AND created_at < $7
+ORDER BY created_at, uid)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $4::boolean AND account = $1 AND status = 'released' AND (created_at, uid) > ($6, $8::uuid) AND created_at < $7
+ORDER BY created_at, uid)
 UNION ALL
-SELECT uid, created_at FROM calls
+(SELECT uid, created_at FROM calls
 WHERE $5::boolean AND account = $1 AND status = 'rejected' AND (created_at, uid) > ($6, $8::uuid) AND created_at < $7
+ORDER BY created_at, uid)
 
 -- Oldest first, after the call ($6, $8): for readers that walk through many.
 -- name: calls_next
@@ -88,7 +107,7 @@ ORDER BY created_at, uid
 SELECT COALESCE(sum(calls), 0)::bigint, COALESCE(sum(seconds), 0)::bigint, COALESCE(sum(units), 0)::bigint,
        COALESCE(sum(micros), 0)::bigint, COALESCE(sum(extra_units), 0)::bigint, COALESCE(sum(extra_micros), 0)::bigint
 FROM (
-    SELECT calls, seconds, units, micros, extra_units, extra_micros
+    SELECT settled + lost AS calls, seconds, units, micros, extra_units, extra_micros
     FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3
     UNION ALL
     SELECT 1, duration_sec, units, micros, extra_units, extra_micros
@@ -99,5 +118,5 @@ FROM (
 ) AS part
 
 -- name: hours_between
-SELECT hour, calls, seconds, units, micros, extra_units, extra_micros
-FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3 ORDER BY hour
+SELECT hour, settled + lost, seconds, units, micros, extra_units, extra_micros
+FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3 AND settled + lost > 0 ORDER BY hour

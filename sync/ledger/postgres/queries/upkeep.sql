@@ -42,20 +42,35 @@ SELECT status, count(*), COALESCE(sum(units + extra_units), 0)::bigint, max(seq)
 
 -- The hours from $2 on whose sums differ from their calls.
 -- name: check_hours
-SELECT hour, COALESCE(k.calls, 0), COALESCE(f.calls, 0), COALESCE(k.seconds, 0), COALESCE(f.seconds, 0),
-       COALESCE(k.units, 0), COALESCE(f.units, 0), COALESCE(k.micros, 0), COALESCE(f.micros, 0),
-       COALESCE(k.extra_units, 0), COALESCE(f.extra_units, 0), COALESCE(k.extra_micros, 0), COALESCE(f.extra_micros, 0)
+SELECT hour,
+       COALESCE(k.settled, 0), COALESCE(f.settled, 0), COALESCE(k.lost, 0), COALESCE(f.lost, 0),
+       COALESCE(k.released, 0), COALESCE(f.released, 0), COALESCE(k.rejected, 0), COALESCE(f.rejected, 0),
+       COALESCE(k.seconds, 0), COALESCE(f.seconds, 0), COALESCE(k.units, 0), COALESCE(f.units, 0),
+       COALESCE(k.micros, 0), COALESCE(f.micros, 0), COALESCE(k.extra_units, 0), COALESCE(f.extra_units, 0),
+       COALESCE(k.extra_micros, 0), COALESCE(f.extra_micros, 0)
 FROM (
-    SELECT hour, calls, seconds, units, micros, extra_units, extra_micros
+    SELECT hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros
     FROM account_hours WHERE account = $1 AND hour >= $2
 ) AS k
 FULL JOIN (
-    SELECT date_trunc('hour', created_at, 'UTC') AS hour, count(*) AS calls, sum(duration_sec)::bigint AS seconds,
-           sum(units)::bigint AS units, sum(micros)::bigint AS micros,
-           sum(extra_units)::bigint AS extra_units, sum(extra_micros)::bigint AS extra_micros
-    FROM calls WHERE account = $1 AND status IN ('settled', 'lost') AND created_at >= $2
+    SELECT date_trunc('hour', created_at, 'UTC') AS hour,
+        count(*) FILTER (WHERE status = 'settled') AS settled, count(*) FILTER (WHERE status = 'lost') AS lost,
+        count(*) FILTER (WHERE status = 'released') AS released,
+        count(*) FILTER (WHERE status = 'rejected') AS rejected,
+        (sum(duration_sec) FILTER (WHERE status IN ('settled', 'lost')))::bigint AS seconds,
+
+        sum(units)::bigint AS units, sum(micros)::bigint AS micros, sum(extra_units)::bigint AS extra_units,
+        sum(extra_micros)::bigint AS extra_micros
+    FROM calls WHERE account = $1 AND created_at >= $2
     GROUP BY 1
 ) AS f USING (hour)
-WHERE (COALESCE(k.calls, 0), COALESCE(k.seconds, 0), COALESCE(k.units, 0), COALESCE(k.micros, 0), COALESCE(k.extra_units, 0), COALESCE(k.extra_micros, 0))
-   <> (COALESCE(f.calls, 0), COALESCE(f.seconds, 0), COALESCE(f.units, 0), COALESCE(f.micros, 0), COALESCE(f.extra_units, 0), COALESCE(f.extra_micros, 0))
+WHERE (
+    COALESCE(k.settled, 0), COALESCE(k.lost, 0), COALESCE(k.released, 0), COALESCE(k.rejected, 0),
+    COALESCE(k.seconds, 0), COALESCE(k.units, 0), COALESCE(k.micros, 0), COALESCE(k.extra_units, 0),
+    COALESCE(k.extra_micros, 0)
+) <> (
+    COALESCE(f.settled, 0), COALESCE(f.lost, 0), COALESCE(f.released, 0), COALESCE(f.rejected, 0),
+    COALESCE(f.seconds, 0), COALESCE(f.units, 0), COALESCE(f.micros, 0), COALESCE(f.extra_units, 0),
+    COALESCE(f.extra_micros, 0)
+)
 ORDER BY hour

@@ -28,9 +28,11 @@ FROM (
     FROM generate_series(1::bigint, 1100000) AS n
 ) AS made;
 
-INSERT INTO account_hours (account, hour, calls, seconds, units, micros, extra_units, extra_micros)
-SELECT account, date_trunc('hour', created_at, 'UTC'), count(*), sum(duration_sec), sum(units), sum(micros), 0, 0
-FROM calls WHERE status IN ('settled', 'lost') GROUP BY 1, 2;
+INSERT INTO account_hours (account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros)
+SELECT account, date_trunc('hour', created_at, 'UTC'), count(*) FILTER (WHERE status = 'settled'), count(*) FILTER (WHERE status = 'lost'),
+    count(*) FILTER (WHERE status = 'released'), count(*) FILTER (WHERE status = 'rejected'),
+    sum(duration_sec), sum(units), sum(micros), 0, 0
+FROM calls GROUP BY 1, 2;
 UPDATE account_sums AS s
 SET settled_units = c.units, seq = c.seq, settled = c.settled, lost = c.lost, released = c.released, rejected = c.rejected
 FROM (

@@ -62,6 +62,16 @@ WHERE uid IN (
 )
 ORDER BY created_at DESC, uid DESC
 
+-- The hour in [$6, $7) that holds the wanted call with $8 newer ones, and how many of those are in newer hours.
+-- name: hour_of_offset
+SELECT hour, through - n FROM (
+    SELECT hour, n, sum(n) OVER (ORDER BY hour DESC) AS through FROM (
+        SELECT hour, $2 * settled + $3 * lost + $4 * released + $5 * rejected AS n
+        FROM account_hours WHERE account = $1 AND hour >= $6 AND hour < $7
+    ) AS counted
+) AS summed
+WHERE through > $8 ORDER BY hour DESC LIMIT 1
+
 -- name: calls_wanted_after
 SELECT uid, created_at FROM calls
 WHERE $2 AND account = $1 AND status = 'settled' AND (created_at, uid) > ($6, $8) AND created_at < $7
@@ -88,7 +98,7 @@ ORDER BY created_at, uid
 SELECT COALESCE(sum(calls), 0), COALESCE(sum(seconds), 0), COALESCE(sum(units), 0),
        COALESCE(sum(micros), 0), COALESCE(sum(extra_units), 0), COALESCE(sum(extra_micros), 0)
 FROM (
-    SELECT calls, seconds, units, micros, extra_units, extra_micros
+    SELECT settled + lost AS calls, seconds, units, micros, extra_units, extra_micros
     FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3
     UNION ALL
     SELECT 1, duration_sec, units, micros, extra_units, extra_micros
@@ -99,5 +109,5 @@ FROM (
 ) AS part
 
 -- name: hours_between
-SELECT hour, calls, seconds, units, micros, extra_units, extra_micros
-FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3 ORDER BY hour
+SELECT hour, settled + lost, seconds, units, micros, extra_units, extra_micros
+FROM account_hours WHERE account = $1 AND hour >= $2 AND hour < $3 AND settled + lost > 0 ORDER BY hour

@@ -34,12 +34,14 @@ WHERE account = $1
 UPDATE account_sums SET masked_before = max(COALESCE(masked_before, $2), $2) WHERE account = $1
 
 -- name: hour_move
-INSERT INTO account_hours (account, hour, calls, seconds, units, micros, extra_units, extra_micros)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO account_hours (
+    account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (account, hour) DO UPDATE
-SET calls = account_hours.calls + excluded.calls, seconds = account_hours.seconds + excluded.seconds,
-    units = account_hours.units + excluded.units, micros = account_hours.micros + excluded.micros,
-    extra_units = account_hours.extra_units + excluded.extra_units,
+SET settled = account_hours.settled + excluded.settled, lost = account_hours.lost + excluded.lost,
+    released = account_hours.released + excluded.released, rejected = account_hours.rejected + excluded.rejected,
+    seconds = account_hours.seconds + excluded.seconds, units = account_hours.units + excluded.units,
+    micros = account_hours.micros + excluded.micros, extra_units = account_hours.extra_units + excluded.extra_units,
     extra_micros = account_hours.extra_micros + excluded.extra_micros
 
 -- name: grant_columns

@@ -31,9 +31,11 @@ FROM (
     FROM series WHERE value > 0
 ) AS made;
 
-INSERT INTO account_hours (account, hour, calls, seconds, units, micros, extra_units, extra_micros)
-SELECT account, created_at - created_at % 3600000, count(*), sum(duration_sec), sum(units), sum(micros), 0, 0
-FROM calls WHERE status IN ('settled', 'lost') GROUP BY 1, 2;
+INSERT INTO account_hours (account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros)
+SELECT account, created_at - created_at % 3600000, count(*) FILTER (WHERE status = 'settled'), count(*) FILTER (WHERE status = 'lost'),
+    count(*) FILTER (WHERE status = 'released'), count(*) FILTER (WHERE status = 'rejected'),
+    sum(duration_sec), sum(units), sum(micros), 0, 0
+FROM calls GROUP BY 1, 2;
 UPDATE account_sums
 SET settled_units = c.units, seq = c.seq, settled = c.settled, lost = c.lost, released = c.released, rejected = c.rejected
 FROM (

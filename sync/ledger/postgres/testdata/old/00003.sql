@@ -10,6 +10,6 @@ VALUES (
     60000, 5, 70000, 6, 1, 1, 70000, 3600,
     '+31850835037', '+4930123456', '0850835037', '004930123456', '0b4d7a34-6d0e-4c3e-8f53-2e8b1a6a9c11',
     'byok', 'standard@3', '49', 'EUR', '2025-12-13 12:00:01Z');
-INSERT INTO account_hours (account, hour, calls, seconds, units, micros, extra_units, extra_micros) VALUES
-    ('old', '2025-12-13 12:00:00Z', 1, 84, 84000, 98000, 0, 0);
+INSERT INTO account_hours (account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros) VALUES
+    ('old', '2025-12-13 12:00:00Z', 1, 0, 0, 0, 84, 84000, 98000, 0, 0);
 UPDATE account_sums SET settled_units = 84000, seq = 1, settled = 1 WHERE account = 'old';
