@@ -30,6 +30,7 @@ type bubbled struct {
 	jobs        chan func()
 	dones       chan chan struct{}
 
+	dead  atomic.Bool  // its sidecar was killed
 	down  atomic.Bool  // nothing is worked: authz.ErrDown
 	mute  atomic.Bool  // it is worked, but the answer is lost: authz.ErrDown
 	delay atomic.Int64 // of every answer
@@ -85,7 +86,7 @@ func do[T any](b *bubbled, ctx context.Context, what string, f func(context.Cont
 			return v, fmt.Errorf("%s: %w: %w", what, authz.ErrDown, ctx.Err())
 		}
 	}
-	if ctx.Err() != nil || b.down.Load() {
+	if ctx.Err() != nil || b.down.Load() || b.dead.Load() {
 		return v, fmt.Errorf("%s: %w", what, authz.ErrDown)
 	}
 	b.out(func() { v, err = f(context.Background()) })

@@ -60,7 +60,7 @@ func checkPacing(t *testing.T, packets []heard) {
 	t.Helper()
 	n := len(packets)
 	took, due := packets[n-1].at.Sub(packets[0].at), time.Duration(n-1)*frameTime
-	if took < due-2*frameTime || took > due+2*time.Second {
+	if took < due/2 || took > due+10*time.Second {
 		t.Errorf("%d packets took %v, want about %v", n, took, due)
 	}
 }

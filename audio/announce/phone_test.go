@@ -17,8 +17,9 @@ import (
 	"github.com/hmsovereign/ringfence/audio"
 )
 
-// patience bounds every wait of a test for something that must happen.
-const patience = 10 * time.Second
+// patience bounds every wait of a test for something that must happen. It is
+// long: a busy machine plays the longest prompt slowly.
+const patience = 30 * time.Second
 
 // heard is one RTP packet with the time it was read.
 type heard struct {

@@ -36,6 +36,39 @@ var finals = map[audio.Prompt]final{
 	audio.TooManyCalls:        {486, 17},
 }
 
+// FinalReply is the final reply that ends the announcement of a prompt unless
+// the URI says otherwise: the SIP status and the Q.850 cause. Both are 0 for an
+// unknown prompt.
+func FinalReply(p audio.Prompt) (status, cause int) { return finals[p].status, finals[p].cause }
+
+// URI is the address to send a call to, so that its caller hears a prompt: host
+// and port of the announcer, and, unless they are empty, the language and the
+// account whose own recordings are preferred.
+func URI(hostport string, p audio.Prompt, language, account string) string {
+	uri := "sip:" + string(p) + "@" + hostport
+	if language != "" {
+		uri += ";lang=" + escape(language)
+	}
+	if account != "" {
+		uri += ";account=" + escape(account)
+	}
+	return uri
+}
+
+// escape makes a URI parameter's value (RFC 3261, 25.1: pvalue) of anything.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
 // finalStatus lists the statuses a URI may ask for: those that end a call
 // attempt and ask nothing of the caller. Redirections, authentication
 // challenges and protocol errors would make a caller's phone do something else

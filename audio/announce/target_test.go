@@ -28,6 +28,23 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+func TestURI(t *testing.T) {
+	for _, account := range []string{"", "acme", "a b;code=603?x=y@z<>\"%41\r\nVia: x", "Zoë/1"} {
+		text := URI("127.0.0.1:5092", audio.LowCredit, "nl-be", account)
+		var uri sip.Uri
+		if err := sip.ParseUri(text, &uri); err != nil {
+			t.Fatal(err)
+		}
+		want := target{audio.LowCredit, "nl-be", account, Early, final{480, 31}}
+		if got, ok := parseTarget(&uri, Early); !ok || got != want || uri.Host != "127.0.0.1" || uri.Port != 5092 {
+			t.Errorf("%s: got %+v, want %+v", text, got, want)
+		}
+	}
+	if got := URI("[::1]:5092", audio.TooManyCalls, "", ""); got != "sip:too_many_calls@[::1]:5092" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // Every status a URI can ask for has a phrase, and every prompt a final reply
 // that could be asked for.
 func TestFinalTables(t *testing.T) {
@@ -37,6 +54,9 @@ func TestFinalTables(t *testing.T) {
 		}
 	}
 	for _, p := range audio.Prompts() {
+		if status, cause := FinalReply(p); status < 400 || cause < 1 {
+			t.Errorf("%s: %d, %d", p, status, cause)
+		}
 		if f, ok := finals[p]; !ok || f.phrase() == "" || causeText[f.cause] == "" {
 			t.Errorf("%s: %+v", p, f)
 		}

@@ -151,7 +151,7 @@ func (s *Store) Balance(ctx context.Context, account string) (authz.Balance, err
 		}
 	}
 	b := authz.Balance{Available: credit.Units(n[0]), Held: credit.Units(n[1]), Seq: n[2], Calls: n[3], Day: n[4], SpentDay: credit.Units(n[5]),
-		Settled: credit.Units(n[6]), Granted: credit.Units(n[7]), GrantSeq: n[8], Suspended: f[9] != string(authz.Active)}
+		Settled: credit.Units(n[6]), Granted: credit.Units(n[7]), GrantSeq: n[8], Suspended: !strings.HasPrefix(f[9], string(authz.Active))} // active@<when it opens>: being rebuilt
 	if rejects, ok := v[1].(string); ok {
 		_, uncounted, _ := strings.Cut(rejects[strings.IndexByte(rejects, ' ')+1:], " ")
 		b.RejectedN, _ = strconv.ParseInt(uncounted, 10, 64)

@@ -156,7 +156,7 @@ var ownerClauses = []clause{
 		r.fails(r.Renew(r.ctx, name, first, r.now+90_000), authz.ErrFenced)
 		r.lives(first, r.now, false)
 		r.lives(second, r.now, true)
-		r.fails(r.Renew(r.ctx, name+"-other", second, r.now+90_000), authz.ErrFenced)
+		r.fails(r.Renew(r.ctx, name+"-other", second, r.now+90_000), authz.ErrLost)
 		other, err := r.Register(r.ctx, name+"-other", r.now+10_000)
 		r.must(err)
 		r.lives(other, r.now, true)

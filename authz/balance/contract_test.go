@@ -15,13 +15,15 @@ type clause struct {
 // rejectedPerMinute keeps the test of the cap short.
 const rejectedPerMinute = 3
 
+var cfg = balance.Config{RejectedPerMinute: rejectedPerMinute}
+
 // run checks every clause, each on an account of its own.
 func run(t *testing.T, b backend) {
-	for _, clauses := range [][]clause{authorizeClauses, limitClauses, answerClauses, settleClauses, onceClauses, priceClauses, ownerClauses, accountClauses} {
+	for _, clauses := range [][]clause{authorizeClauses, limitClauses, answerClauses, settleClauses, onceClauses, priceClauses, ownerClauses, accountClauses, rebuildClauses} {
 		for _, c := range clauses {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				c.holds(newRig(t, b, balance.Config{RejectedPerMinute: rejectedPerMinute}))
+				c.holds(newRig(t, b, cfg))
 			})
 		}
 	}

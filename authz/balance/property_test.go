@@ -195,8 +195,8 @@ func (l *life) invariants(t *rapid.T) {
 	}
 }
 
-// records checks that the outbox is what the model wrote, and explains what was settled.
-func (l *life) outbox(t *rapid.T) {
+// recorded checks that the outbox is what the model wrote, and explains what was settled.
+func (l *life) recorded(t *rapid.T) {
 	alike := cmpopts.IgnoreFields(authz.Record{}, "Account", "Price", "MaxSeconds", "Detail")
 	recs := l.records()
 	if d := cmp.Diff(l.model.records, recs, alike, cmpopts.EquateEmpty()); d != "" {
@@ -210,10 +210,10 @@ func (l *life) outbox(t *rapid.T) {
 // properties runs many lives. Whatever is sent, in whatever order, by whom and how
 // often: the store does what the model does, and its books balance.
 func properties(t *testing.T, b backend) {
-	r := newRig(t, b, balance.Config{RejectedPerMinute: rejectedPerMinute})
+	r := newRig(t, b, cfg)
 	stores := []*balance.Store{r.Store}
 	for range 2 {
-		stores = append(stores, b.store(t, balance.Config{RejectedPerMinute: rejectedPerMinute}))
+		stores = append(stores, b.store(t, cfg))
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		mine := *r
@@ -241,7 +241,7 @@ func properties(t *testing.T, b backend) {
 			"repeat": func(t *rapid.T) { l.do(t, rapid.SampledFrom(l.sent).Draw(t, "again")) },
 			"pass":   func(t *rapid.T) { l.now += rapid.Int64Range(1, 40_000).Draw(t, "ms") },
 		})
-		l.outbox(rt)
+		l.recorded(rt)
 	})
 }
 

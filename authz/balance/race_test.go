@@ -72,7 +72,6 @@ func exactly(r *rig, allowed int64) {
 }
 
 func raceOfStores(t *testing.T, b backend) {
-	cfg := balance.Config{RejectedPerMinute: rejectedPerMinute}
 	r := newRig(t, b, cfg)
 	r.credit((slices - 10) * minute)
 	var wg sync.WaitGroup

@@ -131,3 +131,21 @@ func (s *Store) OutboxWaiting(ctx context.Context, partition int) (int64, error)
 
 // PartitionOf tells where an account lives.
 func (s *Store) PartitionOf(account string) int { return Partition(account, s.partitions) }
+
+// WaitingRecords gives the outbox records of an account that wait for the
+// ledger, oldest first, out of the partition's first 10,000.
+func (s *Store) WaitingRecords(ctx context.Context, account string) ([]string, error) {
+	msgs, err := s.rdb.XRangeN(ctx, s.outboxKey(account), "-", "+", 10_000).Result()
+	if err != nil {
+		return nil, classify("read outbox", err)
+	}
+	var out []string
+	for _, m := range msgs {
+		if raw, ok := m.Values["r"].(string); ok {
+			if r, err := authz.ParseRecord(raw); err == nil && r.Account == account {
+				out = append(out, raw)
+			}
+		}
+	}
+	return out, nil
+}

@@ -333,21 +333,36 @@ func (r *rig) balanced() authz.Balance {
 // records are the account's outbox entries in their order.
 func (r *rig) records() []authz.Record {
 	r.Helper()
-	stream := r.OutboxKey(balance.Partition(r.account, r.Partitions()))
-	entries, err := r.rdb.XRange(r.ctx, stream, "-", "+").Result()
-	r.must(err)
 	var recs []authz.Record
-	for _, e := range entries {
+	for _, e := range r.entries() {
+		recs = append(recs, e.record)
+	}
+	return recs
+}
+
+// entry is one of the account's in the outbox.
+type entry struct {
+	id, raw string
+	record  authz.Record
+}
+
+func (r *rig) outbox() string { return r.OutboxKey(r.PartitionOf(r.account)) }
+
+func (r *rig) entries() (mine []entry) {
+	r.Helper()
+	all, err := r.rdb.XRange(r.ctx, r.outbox(), "-", "+").Result()
+	r.must(err)
+	for _, e := range all {
 		text, _ := e.Values["r"].(string)
 		rec, err := authz.ParseRecord(text)
 		if err != nil {
 			r.Fatalf("outbox entry %q: %v", text, err)
 		}
 		if rec.Account == r.account {
-			recs = append(recs, rec)
+			mine = append(mine, entry{e.ID, text, rec})
 		}
 	}
-	return recs
+	return mine
 }
 
 // ledger keeps of each call the record that counts, as the durable ledger does.

@@ -13,6 +13,7 @@ type callCmd struct {
 	List    callListCmd    `cmd:"" help:"List the calls that hold credit, oldest first."`
 	Show    callShowCmd    `cmd:"" help:"Show a call."`
 	Kill    callKillCmd    `cmd:"" help:"End a live call."`
+	Explain callExplainCmd `cmd:"" help:"Tell the whole story of a call, from every store."`
 	Orphans callOrphansCmd `cmd:"" help:"List events whose call was never found."`
 }
 

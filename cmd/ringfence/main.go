@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // accounts have time zones, containers often have none
 )
 
 func main() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,11 @@ import (
 // remote are the flags of every command that asks a running sidecar.
 type remote struct {
 	JSON bool `name:"json" help:"Print the admin API's answer, as JSON."`
+	cli.Admin
+}
+
+// remoteStream are the flags of commands whose output is the answer as it comes.
+type remoteStream struct {
 	cli.Admin
 }
 
@@ -64,8 +70,21 @@ func list[T any](c *console, r *remote, q request, field string, show func(answe
 func (r *remote) refused(c *console, err error) error {
 	var e *cli.APIError
 	if r.JSON && errors.As(err, &e) {
-		fmt.Fprintf(c.out, "%s\n", e.Answer)
+		if err := printJSON(c.out, e.Answer); err != nil {
+			return err
+		}
 	}
+	return err
+}
+
+// printJSON prints JSON on one line.
+func printJSON(w io.Writer, raw []byte) error {
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err := w.Write(b.Bytes())
 	return err
 }
 
@@ -84,8 +103,7 @@ func present[T any](c *console, r *remote, raw json.RawMessage, show func(answer
 		}
 	}
 	if r.JSON {
-		_, err := fmt.Fprintf(c.out, "%s\n", raw)
-		return err
+		return printJSON(c.out, raw)
 	}
 	if l := show(&answer); l != nil {
 		return l.Write(c.out)

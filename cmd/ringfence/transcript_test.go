@@ -5,7 +5,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/sync/portal"
+	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/portal/portaltest"
 )
 
@@ -37,8 +40,9 @@ var noon = time.Date(2025, 12, 13, 12, 0, 0, 0, time.UTC)
 //	! text                        was printed on standard error
 //	? 1                           was the exit code, where it was not 0
 //
-// and the rest was printed on standard output. Ids minted at random are shown
-// as UUID. With -update the files are written anew.
+// and the rest was printed on standard output. Of ids and keys, which are minted
+// at random, an x stands for each character, and SIDECAR for the sidecar's
+// address. With -update the files are written anew.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.transcript")
 	if err != nil || len(files) == 0 {
@@ -55,6 +59,9 @@ func TestTranscripts(t *testing.T) {
 			for line := range strings.Lines(string(want)) {
 				switch {
 				case strings.HasPrefix(line, "#"):
+					if got.Len() > 0 {
+						got.WriteByte('\n')
+					}
 					got.WriteString(line)
 				case strings.HasPrefix(line, "$ ringfence "):
 					got.WriteString(line)
@@ -92,7 +99,7 @@ func compare(t *testing.T, want, got string) {
 // world is a sidecar's admin API over stores in memory.
 type world struct {
 	t         *testing.T
-	url       string
+	addr      string
 	balances  *portaltest.Balances
 	directory *portaltest.Directory
 	orphans   []authz.Event
@@ -100,18 +107,42 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, balances: portaltest.NewBalances(), directory: portaltest.NewDirectory()}
-	srv := httptest.NewServer(portal.NewAdmin(portal.AdminConfig{
+	now := func() time.Time { return noon }
+	keys := account.NewKeyAdmin(account.KeyAdminConfig{Keys: account.NewKeys(&keyBook{}, nil, now, slog.New(slog.DiscardHandler))})
+	mux := http.NewServeMux()
+	mux.Handle(account.KeysPath, keys)
+	mux.Handle(account.KeysPath+"/", keys)
+	mux.Handle(portal.AdminPath, portal.NewAdmin(portal.AdminConfig{
 		Book: portaltest.NewBook(), Mirror: w.directory, Directory: w.directory, Balances: w.balances, Calls: w.balances, Killer: w.balances,
-		Now: func() time.Time { return noon }, Orphans: func() []authz.Event { return w.orphans },
+		Now: now, Orphans: func() []authz.Event { return w.orphans },
 	}))
+	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
-	w.url = srv.URL
-	t.Setenv("RINGFENCE_OPS_URL", w.url)
+	w.at(srv.Listener.Addr().String())
 	t.Setenv("RINGFENCE_ADMIN_TOKEN", "")
 	return w
 }
 
-var minted = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+// at says where the commands look for the sidecar.
+func (w *world) at(addr string) {
+	w.addr = addr
+	w.t.Setenv("RINGFENCE_OPS_URL", "http://"+addr)
+}
+
+var (
+	mintedID  = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	mintedKey = regexp.MustCompile(`\brf_live_[0-9A-Za-z]+`)
+)
+
+// crossed puts an x for each letter and digit.
+func crossed(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' {
+			return r
+		}
+		return 'x'
+	}, s)
+}
 
 // run runs a command line and gives what it printed, as transcripts have it.
 func (w *world) run(line string) string {
@@ -132,7 +163,9 @@ func (w *world) run(line string) string {
 	if code != exitOK {
 		fmt.Fprintf(&b, "? %d\n", code)
 	}
-	return strings.ReplaceAll(minted.ReplaceAllString(b.String(), "UUID"), w.url, "http://SIDECAR")
+	text := mintedID.ReplaceAllStringFunc(b.String(), crossed)
+	text = mintedKey.ReplaceAllStringFunc(text, func(key string) string { return key[:8] + crossed(key[8:]) })
+	return strings.ReplaceAll(text, w.addr, "SIDECAR")
 }
 
 // command runs a command line.
@@ -177,22 +210,21 @@ func (w *world) happens(args []string) string {
 	case "the balance store is well":
 		w.balances.SetFail(nil)
 	case "nobody is there":
-		w.url = closedPort(w.t)
-		w.t.Setenv("RINGFENCE_OPS_URL", w.url)
+		w.at(closedPort(w.t))
 	default:
 		w.t.Fatalf("unknown: %q", args)
 	}
 	return ""
 }
 
-// closedPort is a URL where nobody listens.
+// closedPort is an address where nobody listens.
 func closedPort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
 }
 
 // words splits a command line at spaces, except within double quotes.
@@ -219,4 +251,11 @@ func words(t *testing.T, line string) (out []string) {
 		t.Fatalf("%q: a quote is open, or it ends with a space", line)
 	}
 	return append(out, word.String())
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -57,6 +57,7 @@ type App struct {
 	keeper     *outbox.Keeper
 	outbox     *outbox.Reader
 	completer  *portal.Completer
+	story      *story
 	ops        *server
 }
 
@@ -71,7 +72,7 @@ type server struct {
 // last. What it needs of Redis it asks for ctx long; a Redis that does not
 // answer is no error: the failure policy decides until it does.
 func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opt: opt, log: opt.Log, reg: newRegistry()}
+	a := &App{cfg: cfg, opt: opt, log: opt.Log, reg: newRegistry(), story: &story{}}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -123,19 +124,19 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.Meter = meter.New(meterConfig(cfg), a.Store, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
+	a.Meter = meter.New(meterConfig(cfg), tellingStore{a.Store, a.story}, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
 	settings, err := authorizerSettings(cfg)
 	if err != nil {
 		return nil, err
 	}
-	watchful := watchfulStore{a.Store, a.Rebuilder, new(seqs)}
+	watchful := watchfulStore{tellingStore{a.Store, a.story}, a.Rebuilder, new(seqs)}
 	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, watchful, a.Meter, a.log, authz.NewMetrics(a.reg))
 
 	prompts, err := audio.Load(audio.Options{})
 	if err != nil {
 		return nil, err
 	}
-	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, a.Meter, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
+	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, tellingEvents{a.Meter, a.story}, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
 		return nil, err
 	}
 	streams := make([]string, a.Store.Partitions())
@@ -145,7 +146,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
 	admin, completer := a.admin()
 	a.completer = completer
-	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin)); err != nil {
+	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), a.operator(admin.Protect, admin))); err != nil {
 		return nil, err
 	}
 	return a, nil

@@ -66,14 +66,14 @@ func (b ledgerBalances) OpenAccount(ctx context.Context, account string, _ authz
 // watchfulStore tells the rebuilder of accounts that Redis lacks, or has gone
 // back on, as calls find out.
 type watchfulStore struct {
-	*balance.Store
+	tellingStore
 	rebuild *reconcile.Rebuilder
 	seen    *seqs
 }
 
 // Authorize is the balance store's.
 func (s watchfulStore) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error) {
-	held, err := s.Store.Authorize(ctx, h)
+	held, err := s.tellingStore.Authorize(ctx, h)
 	if errors.Is(err, authz.ErrLost) {
 		s.rebuild.Lost(h.Account)
 	}

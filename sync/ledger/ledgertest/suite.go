@@ -5,7 +5,6 @@ package ledgertest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"testing"
 	"time"
@@ -202,6 +201,3 @@ func sound(t fataler, l *ledger.Ledger, account string) {
 		t.Fatalf("the sums are wrong: %+v, %v", wrong, err)
 	}
 }
-
-// outcomes makes a comparable list.
-func outcomes(list ...ledger.Outcome) string { return fmt.Sprint(list) }
