@@ -31,6 +31,8 @@ type Config struct {
 	Tariffs   Tariffs   `koanf:"tariffs"`
 	Switches  []Switch  `koanf:"switches" doc:"The call switches that ask, each with the fields below. The variable holds the whole list as YAML or JSON and replaces the file's; single fields have variables of their own, NAME being the switch's name in capitals with _ for anything but letters and digits"`
 	Meter     Meter     `koanf:"meter"`
+	Audio     Audio     `koanf:"audio"`
+	Retention Retention `koanf:"retention"`
 
 	path     string            // the file that was read; empty: none
 	origins  map[string]Origin // where each value came from, by key
@@ -160,6 +162,19 @@ type Meter struct {
 	Batch      int           `koanf:"batch" default:"20" min:"1" max:"1000" doc:"Calls extended in one pipeline"`
 	Lease      time.Duration `koanf:"lease" default:"10s" min:"100ms" max:"10m" doc:"How long a silent sidecar keeps its calls before another may claim them"`
 	SweepEvery time.Duration `koanf:"sweep_every" default:"60s" min:"100ms" max:"24h" doc:"How often Redis is searched for calls the index missed"`
+}
+
+// Audio is what callers hear when a call may not go.
+type Audio struct {
+	Dir      string `koanf:"dir" doc:"Folder with recordings that replace the built-in ones: PROMPT.LANG.wav, accounts/ID/PROMPT.LANG.wav. Empty: none"`
+	Language string `koanf:"language" default:"en" doc:"Language of accounts that name none"`
+	Mode     string `koanf:"mode" default:"early" in:"early|answer" doc:"How the announcer plays: early media and a refusal, or an answered call"`
+}
+
+// Retention says how long calls are kept whole. Sums and balances stay for ever.
+type Retention struct {
+	MaskAfter time.Duration `koanf:"mask_after" default:"0" min:"0" max:"87600h" doc:"Age from which the numbers of a call in the ledger are truncated. 0: never"`
+	DropAfter time.Duration `koanf:"drop_after" default:"0" min:"0" max:"87600h" doc:"Age from which a call is dropped from the ledger, its sums kept. 0: never"`
 }
 
 // Path is the file that was read, empty if there was none.

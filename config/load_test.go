@@ -42,6 +42,7 @@ func TestEverythingHasADefault(t *testing.T) {
 			KnownFor: 24 * time.Hour, HealthyCredits: 5},
 		Tariffs: Tariffs{Default: "default"},
 		Meter:   Meter{Batch: 20, Lease: 10 * time.Second, SweepEvery: time.Minute},
+		Audio:   Audio{Language: "en", Mode: "early"},
 	}
 	c := must(t, "", nil)
 	if diff := cmp.Diff(want, c, ours); diff != "" {

@@ -172,25 +172,25 @@ func TestEmergencyCallIsNeverHungUpOrCharged(t *testing.T) {
 		equal(t, "charged", st.Units, 0)
 		equal(t, "talked", st.TalkMS, 3600*1000)
 		equal(t, "killed", r.metric("cutoffs_total"), 0)
-	})
+	}, func(c *meter.Config) { c.Tick = time.Second })
 }
 
 // Extensions of many calls go out in batches, at most two at a time, each call
 // once a slice.
 func TestExtensionsAreBatchedAndFew(t *testing.T) {
 	metered(t, &fakeSwitch{}, func(r *rig) {
-		const calls = 300
+		const calls = 120
 		r.account("acme", 1_000_000)
 		for i := range calls {
 			r.talk("acme", "c"+strconv.Itoa(i))
 		}
 		r.store.delay.Store(int64(5 * time.Millisecond))
-		r.wait(10 * time.Minute)
+		r.wait(5 * time.Minute)
 		n, batches := r.store.extended()
-		if n > calls*11 || n < calls*9 {
-			t.Errorf("%d extensions of %d calls in 10 slices", n, calls)
+		if n > calls*6 || n < calls*4 {
+			t.Errorf("%d extensions of %d calls in 5 slices", n, calls)
 		}
-		if most := n/25 + 10*8; batches > most {
+		if most := n/25 + 5*4; batches > most {
 			t.Errorf("%d batches for %d extensions, want at most %d", batches, n, most)
 		}
 		equal(t, "batches under way", r.store.mostAtOne, 2)

@@ -33,9 +33,9 @@ func (m *Meter) Restore(ctx context.Context, r Restorer) (int, error) {
 		sh.mu.Unlock()
 		for _, c := range own {
 			sh.mu.Lock()
-			w, gone := c.whole(), c.has(gone)
+			w, over := c.whole(), c.has(gone)
 			sh.mu.Unlock()
-			if gone {
+			if over {
 				continue
 			}
 			w.Epoch = epoch
@@ -48,8 +48,10 @@ func (m *Meter) Restore(ctx context.Context, r Restorer) (int, error) {
 			}
 			n++
 			sh.mu.Lock()
-			c.epoch = epoch
-			c.clear(indexed)
+			if !c.has(gone) {
+				c.epoch, c.contact = epoch, nowMS()
+				m.index.put(c)
+			}
 			sh.mu.Unlock()
 		}
 	}

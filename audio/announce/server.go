@@ -97,8 +97,14 @@ func New(cfg Config, lib *audio.Library, log *slog.Logger, m *Metrics) (*Server,
 const sipBuffer = 1 << 20
 
 // Start binds the SIP address and begins to serve. When it returns without an
-// error, [Server.Addr] is known and requests are answered.
+// error, [Server.Addr] is known and requests are answered. Errors: ErrStarted.
 func (s *Server) Start() error {
+	s.mu.Lock()
+	done := s.started || s.draining
+	s.mu.Unlock()
+	if done {
+		return ErrStarted
+	}
 	conn, err := net.ListenUDP("udp", s.set.listen)
 	if err != nil {
 		return fmt.Errorf("announce: listen for SIP: %w", err)

@@ -11,9 +11,6 @@ import (
 	"unicode/utf8"
 )
 
-// maxBody is the most a request's body may hold, in bytes.
-const maxBody = 64 << 10
-
 // authorizeBody is what /v1/authorize and /v1/quote take. From is a pointer
 // because a caller who withholds the number has an empty one, which is not the
 // same as a switch that forgot it.

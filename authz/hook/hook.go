@@ -63,6 +63,7 @@ type Events interface {
 const (
 	DefaultListen        = "127.0.0.1:8402"
 	DefaultDeadline      = 250 * time.Millisecond
+	DefaultMaxBody       = 64 << 10
 	DefaultMaxConcurrent = 1024
 	DefaultExtraCostMax  = 100_000_000
 	DefaultIdleTimeout   = 2 * time.Minute
@@ -74,6 +75,7 @@ const (
 type Config struct {
 	Listen string // host:port for TCP; DefaultListen
 	Socket string // path of a unix socket beside it; empty: none
+	NoTCP  bool   // the socket only
 
 	Token    string // bearer token that every hook must bring; empty: none
 	TLSCert  string // PEM file with the server's certificate chain; empty: no TLS
@@ -84,6 +86,7 @@ type Config struct {
 	Announcer string // host:port of the SIP announcer; empty: denials carry no sip_uri
 	Language  string // of prompts, where the account has none; DefaultLanguage
 
+	MaxBody       int           // bytes of one request's body; DefaultMaxBody
 	Deadline      time.Duration // for the decision on one request; DefaultDeadline
 	MaxConcurrent int           // authorize and quote requests at a time; DefaultMaxConcurrent
 	ExtraCostMax  int64         // most micros that one extra_cost may say; DefaultExtraCostMax
@@ -101,6 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Deadline == 0 {
 		c.Deadline = DefaultDeadline
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
 	}
 	if c.MaxConcurrent == 0 {
 		c.MaxConcurrent = DefaultMaxConcurrent
@@ -148,6 +154,12 @@ func (c Config) check() (*net.TCPAddr, error) {
 		if _, _, err := net.SplitHostPort(c.Announcer); err != nil {
 			bad("announcer", c.Announcer, "%v; write host:port", err)
 		}
+	}
+	if c.NoTCP && c.Socket == "" {
+		bad("socket", c.Socket, "without TCP there must be a socket; set its path")
+	}
+	if c.MaxBody < 0 {
+		bad("max_body", c.MaxBody, "must be above zero")
 	}
 	if c.Deadline < 0 {
 		bad("deadline", c.Deadline, "must be above zero")

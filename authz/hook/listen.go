@@ -59,24 +59,33 @@ func (s *Server) Start(ctx context.Context) error {
 		return ErrStarted
 	}
 	var lc net.ListenConfig
-	tcp, err := lc.Listen(ctx, "tcp", s.addr.String())
-	if err != nil {
-		return fmt.Errorf("hook listen %q: %w", s.cfg.Listen, err)
+	var listeners []net.Listener
+	if !s.cfg.NoTCP {
+		tcp, err := lc.Listen(ctx, "tcp", s.addr.String())
+		if err != nil {
+			return fmt.Errorf("hook listen %q: %w", s.cfg.Listen, err)
+		}
+		s.bound.addr = tcp.Addr()
+		if s.tls != nil {
+			tcp = tls.NewListener(tcp, s.tls)
+		}
+		listeners = append(listeners, tcp)
 	}
-	listeners := []net.Listener{tcp}
 	if s.cfg.Socket != "" {
 		unix, err := listenUnix(ctx, s.cfg.Socket)
 		if err != nil {
-			return errors.Join(err, tcp.Close())
+			for _, l := range listeners {
+				err = errors.Join(err, l.Close())
+			}
+			s.bound.addr = nil
+			return err
 		}
 		listeners = append(listeners, unix)
 	}
-	if s.tls != nil {
-		listeners[0] = tls.NewListener(tcp, s.tls)
-	} else if s.cfg.Token != "" && !s.addr.IP.IsLoopback() {
+	if s.tls == nil && !s.cfg.NoTCP && s.cfg.Token != "" && !s.addr.IP.IsLoopback() {
 		s.log.Warn("the hook token crosses the network in clear; set tls_cert and tls_key", "listen", s.cfg.Listen)
 	}
-	s.bound.started, s.bound.addr = true, tcp.Addr()
+	s.bound.started = true
 	for _, l := range listeners {
 		s.bound.serving.Go(func() {
 			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -84,11 +93,11 @@ func (s *Server) Start(ctx context.Context) error {
 			}
 		})
 	}
-	s.log.Info("hooks listening", "addr", tcp.Addr().String(), "socket", s.cfg.Socket, "tls", s.tls != nil)
+	s.log.Info("hooks listening", "addr", fmt.Sprint(s.bound.addr), "socket", s.cfg.Socket, "tls", s.tls != nil)
 	return nil
 }
 
-// Addr is the TCP address in use; nil before Start.
+// Addr is the TCP address in use; nil before Start, and without TCP.
 func (s *Server) Addr() net.Addr {
 	s.bound.mu.Lock()
 	defer s.bound.mu.Unlock()

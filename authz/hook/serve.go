@@ -377,7 +377,7 @@ func (x *exchange) wellFormed(d decoded) bool {
 
 // read takes the request's body in.
 func (x *exchange) read() *problem {
-	if x.r.ContentLength > maxBody {
+	if x.r.ContentLength > int64(x.s.cfg.MaxBody) {
 		return tooLarge
 	}
 	for {
@@ -387,7 +387,7 @@ func (x *exchange) read() *problem {
 		n, err := x.r.Body.Read(x.body[len(x.body):cap(x.body)])
 		x.body = x.body[:len(x.body)+n]
 		switch {
-		case len(x.body) > maxBody:
+		case len(x.body) > x.s.cfg.MaxBody:
 			return tooLarge
 		case err == io.EOF:
 			return nil

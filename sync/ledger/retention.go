@@ -16,9 +16,26 @@ import (
 // unknown record of that time is refused, since the call may be one of the dropped.
 func (l *Ledger) DropCalls(ctx context.Context, before time.Time, batch int) (int64, error) {
 	before, batch = kept(before).Truncate(time.Hour), max(batch, 1)
-	return l.retain(ctx, "drop calls", func(account string) (int64, bool, error) {
-		return l.dropSome(ctx, account, before, batch)
+	return l.retain(ctx, "drop calls", func(t *Totals) (int64, bool, error) {
+		old, err := l.hasOld(ctx, t.Account, before)
+		if err != nil || !old {
+			return 0, true, err
+		}
+		return l.dropSome(ctx, t.Account, before, batch)
 	})
+}
+
+// hasOld spares the accounts that have nothing to drop a transaction that locks them.
+func (l *Ledger) hasOld(ctx context.Context, account string, before time.Time) (bool, error) {
+	var found bool
+	err := l.view(ctx, func(tx *Tx) error {
+		found = false
+		return tx.c.Query(ctx, tx.sql.OldCalls, []any{account, before, int64(1)}, func(Scanner) error {
+			found = true
+			return nil
+		})
+	})
+	return found, err
 }
 
 // MaskCalls truncates the numbers of the calls that ended before a time, as authz.Mask does, batch by batch, and
@@ -27,7 +44,11 @@ func (l *Ledger) MaskCalls(ctx context.Context, before time.Time, batch int) (in
 	before, batch = kept(before), max(batch, 1)
 	var from time.Time
 	after, current := uuid.Nil, ""
-	return l.retain(ctx, "mask calls", func(account string) (int64, bool, error) {
+	return l.retain(ctx, "mask calls", func(t *Totals) (int64, bool, error) {
+		if !t.MaskedBefore.Before(before) {
+			return 0, true, nil
+		}
+		account := t.Account
 		if account != current {
 			current, from, after = account, time.Time{}, uuid.Nil
 		}
@@ -77,11 +98,14 @@ func (tx *Tx) maskCalls(ctx context.Context, t *Totals, calls []Call, before tim
 }
 
 // retain works through all accounts, each until it is done.
-func (l *Ledger) retain(ctx context.Context, what string, some func(account string) (n int64, done bool, err error)) (int64, error) {
+func (l *Ledger) retain(ctx context.Context, what string, some func(*Totals) (n int64, done bool, err error)) (int64, error) {
 	var all int64
 	err := l.EachTotals(ctx, func(t Totals) error {
+		if t.Calls.Of() == 0 {
+			return nil
+		}
 		for {
-			n, done, err := some(t.Account)
+			n, done, err := some(&t)
 			all += n
 			if err != nil {
 				return fmt.Errorf("of account %q: %w", t.Account, err)

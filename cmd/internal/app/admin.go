@@ -9,6 +9,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/config"
 	"github.com/hmsovereign/ringfence/sync/portal"
+	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
 // admin makes the operator's API and what completes interrupted changes.
@@ -16,6 +17,7 @@ func (a *App) admin() (*portal.Admin, *portal.Completer) {
 	met := portal.NewMetrics(a.reg)
 	balances := ledgerBalances{a.Store, a.Rebuilder}
 	completer := portal.NewCompleter(portal.CompleterConfig{Book: a.Ledger, Directory: a.Directory, Balances: balances, Log: a.log, Metrics: met})
+	a.keys = account.NewKeyAdmin(account.KeyAdminConfig{Keys: account.NewKeys(a.Ledger, a.api.Invalidate, nil, a.log), Token: a.cfg.Ops.AdminToken.Reveal(), Log: a.log})
 	return portal.NewAdmin(portal.AdminConfig{Book: a.Ledger, Mirror: a.Directory, Directory: a.Directory, Balances: balances, Calls: a.Store,
 		Killer: a.Meter, Completer: completer, Orphans: a.orphans, Token: a.cfg.Ops.AdminToken.Reveal(), Log: a.log, Metrics: met}), completer
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/hmsovereign/ringfence/audio"
+	"github.com/hmsovereign/ringfence/audio/announce"
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/balance"
 	"github.com/hmsovereign/ringfence/authz/directory"
@@ -25,6 +26,7 @@ import (
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 	"github.com/hmsovereign/ringfence/sync/portal"
+	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -58,6 +60,10 @@ type App struct {
 	outbox     *outbox.Reader
 	completer  *portal.Completer
 	story      *story
+	announcer  *announce.Server // nil: none is configured
+	api        *account.Server
+	keys       *account.KeyAdmin
+	public     *server
 	ops        *server
 }
 
@@ -132,11 +138,19 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	watchful := watchfulStore{tellingStore{a.Store, a.story}, a.Rebuilder, new(seqs)}
 	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, watchful, a.Meter, a.log, authz.NewMetrics(a.reg))
 
-	prompts, err := audio.Load(audio.Options{})
+	prompts, err := audio.Load(audio.Options{Dir: cfg.Audio.Dir, Language: cfg.Audio.Language})
 	if err != nil {
 		return nil, err
 	}
+	if a.announcer, err = openAnnouncer(cfg, prompts, a.log, a.reg); err != nil {
+		return nil, err
+	}
 	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, tellingEvents{a.Meter, a.story}, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
+		return nil, err
+	}
+	a.api = account.New(account.Config{Directory: a.Directory, Keys: a.Ledger, Sums: a.Ledger, Lists: a.Ledger, Balances: a.Store, Redis: a.redis,
+		Log: a.log, Metrics: account.NewMetrics(a.reg)})
+	if a.public, err = listen(ctx, "public", cfg.Public.Listen, a.api); err != nil {
 		return nil, err
 	}
 	streams := make([]string, a.Store.Partitions())
@@ -164,6 +178,9 @@ func listen(ctx context.Context, name, addr string, h http.Handler) (*server, er
 
 // OpsAddr is the address of the ops listener.
 func (a *App) OpsAddr() string { return a.ops.l.Addr().String() }
+
+// PublicAddr is the address of the public listener.
+func (a *App) PublicAddr() string { return a.public.l.Addr().String() }
 
 // HookAddr is the address of the hook listener; empty before Run has bound it.
 func (a *App) HookAddr() string {
@@ -198,6 +215,13 @@ func (a *App) close() {
 	if a.ops != nil {
 		_ = a.ops.http.Close()
 		_ = a.ops.l.Close()
+	}
+	if a.public != nil {
+		_ = a.public.http.Close()
+		_ = a.public.l.Close()
+	}
+	if a.announcer != nil {
+		a.announcer.Close()
 	}
 	if a.Store != nil {
 		a.Store.Close()

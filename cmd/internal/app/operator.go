@@ -10,6 +10,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -25,6 +26,8 @@ func (a *App) operator(protect func(http.Handler) http.Handler, rest http.Handle
 	add("GET /admin/v1/refused", a.listRefused)
 	add("POST /admin/v1/refused/{id}/retry", a.retryRefused)
 	add("DELETE /admin/v1/refused/{id}", a.discardRefused)
+	mux.Handle(account.KeysPath, a.keys)
+	mux.Handle(account.KeysPath+"/", a.keys)
 	mux.Handle("/admin/v1/", rest)
 	return mux
 }

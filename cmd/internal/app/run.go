@@ -54,11 +54,23 @@ func (a *App) Run(ctx, hurry context.Context) error {
 		}
 	}()
 	working.Go(func() { a.loadTariffs(background, a.cfg) })
+	working.Go(func() { a.api.Run(background) })
+	working.Go(func() { a.retain(background) })
+	announcing, stopAnnouncing := context.WithCancel(background)
+	defer stopAnnouncing()
+	if a.announcer != nil {
+		serving.Go(func() {
+			if err := a.announcer.Run(announcing); err != nil {
+				cancel(err)
+			}
+		})
+	}
 	a.serve(&serving, cancel, a.ops)
+	a.serve(&serving, cancel, a.public)
 	if err := a.Hook.Start(ctx); err != nil {
 		cancel(err)
 	}
-	a.log.Info("ready", "hook", a.HookAddr(), "ops", a.OpsAddr(), "instance", a.cfg.Instance)
+	a.log.Info("ready", "hook", a.HookAddr(), "public", a.PublicAddr(), "ops", a.OpsAddr(), "instance", a.cfg.Instance)
 
 	select {
 	case <-ctx.Done():
@@ -72,8 +84,12 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	if err := a.Hook.Shutdown(soft); err != nil && !errors.Is(err, context.Canceled) {
 		errs = append(errs, fmt.Errorf("stop hooks: %w", err))
 	}
+	stopAnnouncing()
 	stopMeter()
 	<-metered
+	if err := a.public.http.Shutdown(soft); err != nil {
+		errs = append(errs, fmt.Errorf("stop public: %w", err))
+	}
 	if err := a.ops.http.Shutdown(soft); err != nil {
 		errs = append(errs, fmt.Errorf("stop ops: %w", err))
 	}

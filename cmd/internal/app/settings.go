@@ -35,7 +35,7 @@ func balanceConfig(c *config.Config, embedded bool) balance.Config {
 }
 
 func hookConfig(c *config.Config) hook.Config {
-	return hook.Config{Listen: c.Hook.Listen, Socket: c.Hook.Socket, Token: c.Hook.Token.Reveal(),
+	return hook.Config{Listen: c.Hook.Listen, NoTCP: c.Hook.Listen == "", Socket: c.Hook.Socket, MaxBody: int(c.Hook.MaxBody), Language: c.Audio.Language, Token: c.Hook.Token.Reveal(),
 		TLSCert: c.Hook.TLS.Cert, TLSKey: c.Hook.TLS.Key, ClientCA: c.Hook.TLS.ClientCA,
 		AudioURL: c.Hook.AudioURL.Reveal(), Announcer: c.SIP.Listen, Deadline: c.Hook.Deadline, MaxConcurrent: c.Hook.MaxInFlight,
 		ExtraCostMax: c.Calls.MaxExtraCostMicros}

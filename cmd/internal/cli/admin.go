@@ -36,7 +36,7 @@ func (a Admin) Client() (*Client, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("ops URL %q: write one such as %s (--ops-url or RINGFENCE_OPS_URL)", a.URL, defaultURL)
 	}
-	return &Client{base: base, shown: u.Redacted(), token: a.Token, http: &http.Client{Timeout: patience}}, nil
+	return &Client{base: base, shown: u.Redacted(), token: a.Token, http: &http.Client{Timeout: patience}, limit: answerLimit}, nil
 }
 
 // Client talks to the admin API.
@@ -44,6 +44,7 @@ type Client struct {
 	base, token string
 	shown       string // base without a password
 	http        *http.Client
+	limit       int64 // of an answer, in bytes
 }
 
 // File is a request's body as it stands in a file.
@@ -72,12 +73,12 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return c.unreached(ctx, method, err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, c.limit+1))
 	switch {
 	case err != nil:
 		return c.unreached(ctx, method, err)
-	case len(answer) > answerLimit:
-		return fmt.Errorf("the answer of %s is longer than %d MiB; ask for less at a time", c.shown, answerLimit>>20)
+	case int64(len(answer)) > c.limit:
+		return fmt.Errorf("the answer of %s is longer than %d bytes; ask for less at a time", c.shown, c.limit)
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return c.refused(resp, answer)
 	case out == nil:

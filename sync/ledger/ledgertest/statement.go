@@ -116,5 +116,8 @@ func testStatementProperty(t *testing.T, l *ledger.Ledger) {
 		if sum := totals(t, l, a); balance != sum.Balance() {
 			t.Fatalf("the last statement closes with %d, the balance is %d", balance, sum.Balance())
 		}
+		if _, err := l.DropCalls(ctx, noon.Add(24*time.Hour), 100); err != nil { // or the next check would look here too
+			t.Fatalf("%v", err)
+		}
 	})
 }

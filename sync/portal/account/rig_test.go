@@ -79,7 +79,11 @@ func migrated(t testing.TB, l *ledger.Ledger, err error) *ledger.Ledger {
 func onLedgers(t *testing.T, test func(*testing.T, *rig)) {
 	server := services.Redis(t)
 	for _, kind := range ledgers {
-		t.Run(kind.name, func(t *testing.T) { test(t, newRig(t, kind.open(t), server)) })
+		t.Run(kind.name, func(t *testing.T) {
+			r := newRig(t, kind.open(t), server)
+			must(t, r.rdb.FlushAll(t.Context()).Err())
+			test(t, r)
+		})
 	}
 }
 
