@@ -1,15 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 
+	"github.com/hmsovereign/ringfence/cmd/internal/app"
 	"github.com/hmsovereign/ringfence/cmd/internal/cli"
 	"github.com/hmsovereign/ringfence/sync/portal"
 )
 
 type creditCmd struct {
-	Add  creditAddCmd  `cmd:"" help:"Give credit to an account, or take some."`
-	Show creditShowCmd `cmd:"" help:"Show an account's credit and all grants."`
+	Add    creditAddCmd    `cmd:"" help:"Give credit to an account, or take some."`
+	Refund creditRefundCmd `cmd:"" help:"Give back what a call cost."`
+	Show   creditShowCmd   `cmd:"" help:"Show an account's credit and all grants."`
 }
 
 // Help is shown by ringfence credit --help.
@@ -48,7 +51,12 @@ func (k *creditAddCmd) Run(c *console) error {
 	if k.Reason != "" {
 		body["reason"] = k.Reason
 	}
-	return ask(c, &k.remote, request{method: http.MethodPost, path: cli.Path("accounts", k.ID.String(), "grants"), body: body, words: creditWords},
+	return grant(c, &k.remote, k.ID.String(), body)
+}
+
+// grant asks for a grant and shows it.
+func grant(c *console, r *remote, account string, body map[string]any) error {
+	return ask(c, r, request{method: http.MethodPost, path: cli.Path("accounts", account, "grants"), body: body, words: creditWords},
 		func(m *portal.GrantMade) layout {
 			if !m.Created {
 				c.note("reference %s made this very grant before: nothing was added now", m.Grant.Reference)
@@ -66,6 +74,41 @@ func (k *creditAddCmd) Run(c *console) error {
 			}
 			return f
 		})
+}
+
+type creditRefundCmd struct {
+	Call   cli.ID `arg:"" name:"CALL" help:"A call uid, switch:direction:call_id, or a call id that the ledger has once."`
+	Reason string `placeholder:"TEXT" help:"Why."`
+	remote
+}
+
+// Help is shown by ringfence credit refund --help.
+func (*creditRefundCmd) Help() string {
+	return `Gives the account all that a settled call cost, as a grant whose reference names the call: a call is refunded once, however
+often this is asked.
+
+  ringfence credit refund 01a20902-9ea8-7147-8cd9-694881c4a063 --reason "one-way audio"`
+}
+
+// Run makes the grant.
+func (k *creditRefundCmd) Run(c *console) error {
+	client, err := k.Client()
+	if err != nil {
+		return err
+	}
+	var call app.CDR
+	if err := client.Do(c.ctx, http.MethodGet, "cdr?"+query("call", k.Call.String()).Encode(), nil, &call); err != nil {
+		return k.refused(c, cli.Named(err, callWords))
+	}
+	units := call.CostUnits + call.ExtraUnits
+	if units == 0 {
+		return fmt.Errorf("call %s (%s) cost nothing: there is nothing to refund", call.ID, call.Status)
+	}
+	body := map[string]any{"units": units, "reference": "refund:" + call.ID, "kind": "refund"}
+	if k.Reason != "" {
+		body["reason"] = k.Reason
+	}
+	return grant(c, &k.remote, call.Account, body)
 }
 
 type creditShowCmd struct {

@@ -23,6 +23,7 @@ func (a *App) operator(protect func(http.Handler) http.Handler, rest http.Handle
 	add("POST /admin/v1/reconcile", a.reconcile)
 	add("POST /admin/v1/rebuild", a.rebuild)
 	add("GET /admin/v1/export", a.export)
+	add("GET /admin/v1/cdr", a.oneCDR)
 	add("GET /admin/v1/refused", a.listRefused)
 	add("POST /admin/v1/refused/{id}/retry", a.retryRefused)
 	add("DELETE /admin/v1/refused/{id}", a.discardRefused)
@@ -227,6 +228,26 @@ func (a *App) export(w http.ResponseWriter, r *http.Request) {
 	if err != nil && r.Context().Err() == nil {
 		a.log.Error("export broken off", "error", err)
 		panic(http.ErrAbortHandler) // so that the reader does not take it for whole
+	}
+}
+
+// oneCDR is a settled call as the ledger has it, for `ringfence credit refund`.
+func (a *App) oneCDR(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("call")
+	if name == "" {
+		refuse(w, http.StatusBadRequest, "missing_field", "call is missing: a uid, switch:direction:call_id, or a call id", "call")
+		return
+	}
+	_, row, err := a.identify(r.Context(), name)
+	switch {
+	case errors.Is(err, ledger.ErrUnavailable):
+		refuse(w, http.StatusServiceUnavailable, "service_unavailable", "the ledger does not answer; try again", "")
+	case err != nil && !errors.Is(err, ledger.ErrNotFound) && !errors.Is(err, errNoCall):
+		refuse(w, http.StatusConflict, "conflict", err.Error(), "call")
+	case err != nil || row == nil:
+		refuse(w, http.StatusNotFound, "not_found", "the ledger has no such call; one that has just ended is there within a second", "call")
+	default:
+		answer(w, cdr(row))
 	}
 }
 

@@ -98,13 +98,14 @@ func (s *Server) statement(w http.ResponseWriter, r *http.Request, c Caller) *Er
 	st := &statement{server: s, w: w, r: r, account: c.Account, period: period,
 		csv: format == "csv" || format == "" && prefersCSV(r.Header.Values("Accept"))}
 	err := s.cfg.Lists.Statement(ctx, c.Account.ID, period.from, period.to, st.take)
-	if err == nil {
+	if err == nil && st.out != nil {
 		err = st.out.Flush()
 	}
 	switch {
 	case err == nil:
 		return nil
-	case st.out == nil:
+	case st.to == nil || !st.to.wrote:
+		w.Header().Del("Content-Disposition")
 		return storeError(err)
 	}
 	// The status is sent: what remains is to break off, so that nobody takes the beginning for the whole.
@@ -125,7 +126,8 @@ type statement struct {
 	period  span
 	csv     bool
 
-	out  *bufio.Writer // nil: nothing is written yet
+	to   *patient // nil: not begun
+	out  *bufio.Writer
 	form statementWriter
 	sum  statementTail
 }
@@ -162,8 +164,8 @@ func (st *statement) take(l ledger.Line) error {
 // outBuffer is how much of a statement goes out at a time.
 const outBuffer = 32 << 10
 
-// begin sends the headers and what comes before the lines. Until then an error
-// can still be answered as one.
+// begin writes the headers and what comes before the lines. Until the first
+// buffer of it is full, an error can still be answered as one.
 func (st *statement) begin(opening credit.Units) error {
 	a := st.account
 	head := statementHead{Account: a.ID, Company: a.Company, Currency: a.Currency, TimeZone: a.TimeZone,
@@ -176,7 +178,8 @@ func (st *statement) begin(opening credit.Units) error {
 	h.Set("Content-Type", kind)
 	from, to := st.period.from.In(a.Location), st.period.last().In(a.Location)
 	h.Set("Content-Disposition", `attachment; filename="statement-`+from.Format(time.DateOnly)+"-"+to.Format(time.DateOnly)+extension+`"`)
-	st.out = bufio.NewWriterSize(&patient{w: st.w, within: st.server.cfg.StalledAfter}, outBuffer)
+	st.to = &patient{w: st.w, within: st.server.cfg.StalledAfter}
+	st.out = bufio.NewWriterSize(st.to, outBuffer)
 	if st.csv {
 		st.form = newCSVStatement(st.out, a.Currency)
 	} else {
@@ -190,11 +193,13 @@ func (st *statement) begin(opening credit.Units) error {
 type patient struct {
 	w      http.ResponseWriter
 	within time.Duration
+	wrote  bool // something went out
 }
 
 func (p *patient) Write(b []byte) (int, error) {
 	// Where there is no connection to have a deadline, nothing stalls either.
 	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(p.within))
+	p.wrote = true
 	return p.w.Write(b)
 }
 
