@@ -79,6 +79,23 @@ func TestRingingCallIsKilledToo(t *testing.T) {
 	})
 }
 
+// The switch does not know a ringing call that is to be killed: neither it nor
+// Redis is asked over and over, and the hold lapses in its time.
+func TestKilledCallTheSwitchDoesNotKnow(t *testing.T) {
+	metered(t, &fakeSwitch{}, func(r *rig) {
+		r.account("acme", 1000)
+		r.place("acme", "ringing")
+		r.sw.set(func(f *fakeSwitch) { f.fail = meter.ErrNoSuchCall })
+		_, err := r.m.Kill(t.Context(), "acme", key("ringing"))
+		must(t, err)
+		r.wait(3 * time.Minute)
+		equal(t, "told", r.sw.heard(), "0s hangup ringing killed")
+		equal(t, "looks", r.store.looks.Load(), 0)
+		r.wait(2 * time.Minute)
+		equal(t, "held", r.balance("acme").Held, 0)
+	})
+}
+
 // A kill by another sidecar is noticed by the owner, for a ringing call too.
 func TestKillFlagIsNoticedWithinASlice(t *testing.T) {
 	metered(t, &fakeSwitch{}, func(r *rig) {

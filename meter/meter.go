@@ -299,7 +299,7 @@ type Stats struct {
 	Epoch      int64         `json:"epoch"`
 	Held       int64         `json:"held"`   // unanswered
 	Live       int64         `json:"live"`   // answered, ending ones included
-	Ending     int64         `json:"ending"` // being hung up
+	Ending     int64         `json:"ending"` // answered and being hung up
 	Unchecked  int           `json:"unchecked"`
 	Backlog    int           `json:"backlog"` // events that wait for Redis or for their call
 	BacklogAge time.Duration `json:"backlog_age"`

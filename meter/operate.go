@@ -66,9 +66,16 @@ func (m *Meter) later(c *call, wait int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	c.clear(busy)
-	if !c.has(gone) {
-		sh.at(c, nowMS()+wait)
+	if c.has(gone) {
+		return
 	}
+	now := nowMS()
+	due := now + wait
+	if c.state == authz.StateLive {
+		c.set(stalled)
+		due = min(due, c.answered+c.stalledReach())
+	}
+	sh.at(c, max(due, now))
 }
 
 // look reads a call and makes sure that it is ours.

@@ -84,6 +84,7 @@ func (m *Meter) update(c *call, w *authz.Call, now int64) {
 		c.tries, c.deadline = 0, 0
 		if c.has(ending) { // hung up while it rang, and answered all the same
 			c.deadline = now + m.ms.lostAfter
+			m.ending.Add(1)
 		}
 	}
 }
@@ -121,7 +122,7 @@ func (m *Meter) forget(k authz.Key, keepIndexed bool) {
 func (m *Meter) drop(sh *shard, h uint64, c *call, keepIndexed bool) {
 	sh.remove(h, c)
 	m.count(c.state, -1)
-	if c.has(ending) {
+	if c.has(ending) && c.state == authz.StateLive {
 		m.ending.Add(-1)
 	}
 	if !keepIndexed && c.has(indexed) {
@@ -182,7 +183,10 @@ const grid = 500
 // looked at once a slice, so that Redis has a proof of life of it and a kill is
 // noticed.
 func (m *Meter) next(c *call, now int64) int64 {
-	if c.has(killed|ending) && !c.has(emergency) {
+	switch {
+	case c.has(ending):
+		return max(min(c.deadline, now+hangupFirst), now)
+	case c.has(killed) && !c.has(emergency):
 		return now
 	}
 	if c.state == authz.StateHeld {
@@ -267,7 +271,8 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 			c.set(dialing)
 			again = min(c.deadline, now+portTimeout.Milliseconds()+overdue)
 			return hangup
-		case c.has(busy):
+		case c.has(busy), c.has(ending):
+			again = min(c.deadline, again)
 			return nothing
 		}
 		c.set(busy)
@@ -276,10 +281,6 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 	}
 	if c.has(ending) {
 		return m.stepEnding(c, now, &again)
-	}
-	if epoch := m.epoch.Load(); c.epoch != epoch && epoch != 0 && !c.has(busy) {
-		c.set(busy)
-		return look // and make it ours
 	}
 	silent := m.silent(c, now)
 	if given := c.quiet() + m.ms.heartbeatTimeout + m.ms.lostAfter; silent && now >= given && !c.has(busy) {
@@ -313,6 +314,9 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 		return nothing
 	}
 	c.set(busy)
+	if epoch := m.epoch.Load(); c.epoch != epoch && epoch != 0 {
+		return look // and make it ours
+	}
 	return extend
 }
 
@@ -327,7 +331,9 @@ func (m *Meter) end(c *call, why uint8, now int64) {
 	}
 	c.set(ending)
 	c.why, c.tries = why, 0
-	m.ending.Add(1)
+	if c.state == authz.StateLive {
+		m.ending.Add(1)
+	}
 	m.met.cutoff(reasons[why])
 }
 

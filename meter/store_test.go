@@ -34,6 +34,7 @@ type bubbled struct {
 	down  atomic.Bool  // nothing is worked: authz.ErrDown
 	mute  atomic.Bool  // it is worked, but the answer is lost: authz.ErrDown
 	delay atomic.Int64 // of every answer
+	looks atomic.Int64 // claims asked for
 
 	mu        sync.Mutex
 	batches   []int
@@ -152,6 +153,7 @@ func (b *bubbled) Lease(ctx context.Context, name, holder string, now, until int
 }
 
 func (b *bubbled) Claim(ctx context.Context, account string, k authz.Key, from, to int64) (authz.Call, error) {
+	b.looks.Add(1)
 	return do(b, ctx, "claim", func(ctx context.Context) (authz.Call, error) { return b.real.Claim(ctx, account, k, from, to) })
 }
 

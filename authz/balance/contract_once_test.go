@@ -71,6 +71,33 @@ var onceClauses = []clause{
 		r.pass(100)
 		r.denied(authz.CodeCallEnded, "a")
 	}},
+	{"an asker who went away may ask again", func(r *rig) {
+		gone := func(e *authz.Release) { e.Reason, e.MarkUntil, e.Before = "gone", r.now+120_000, r.now }
+		first := r.authorized("a")
+		r.released("a", gone)
+		same(r, "flags", r.call("a").Flags, "g")
+		r.pass(1)
+		again := r.authorized("a")
+		same(r, "uid", again.UID, first.UID)
+		same(r, "replayed", again.Replayed, false)
+		same(r, "flags", r.call("a").Flags, "")
+		r.has(9*minute, minute, 0)
+		// The word of its going came before its request: that one is barred, a later one is not.
+		_, err := r.abandon("b", gone)
+		r.fails(err, authz.ErrUnknownCall)
+		r.denied(authz.CodeCallEnded, "b")
+		r.pass(1)
+		r.authorized("b")
+	}},
+	{"abandoned, then ended without an answer: the answer comes too late", func(r *rig) {
+		r.authorized("a")
+		r.released("a")
+		never := func(e *authz.End) { e.AnsweredAt = -1 }
+		same(r, "state", r.settled("a", never).State, authz.StateReleased)
+		t := r.answered("a")
+		same(r, "late answer", [2]bool{t.Duplicate, t.Call.State == authz.StateReleased}, [2]bool{true, true})
+		r.has(10*minute, 0, 0)
+	}},
 	{"no mark where none is asked for", func(r *rig) {
 		_, err := r.end("a")
 		r.fails(err, authz.ErrUnknownCall)

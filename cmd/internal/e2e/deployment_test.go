@@ -17,6 +17,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz/balance"
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger/postgres"
 )
 
 // partitions of a deployment: few, so that a look through all of them is quick.
@@ -52,20 +53,36 @@ type deployment struct {
 // deploy starts a Redis that forgets nothing. Changes are settings beside the defaults, for all its sidecars.
 func deploy(t *testing.T, changes settings) *deployment {
 	t.Helper()
-	d := &deployment{t: t, binary: services.Binary(t), redis: services.Redis(t, services.AppendAlways()), settings: defaults(), pbx: newPBX(t)}
-	maps.Copy(d.settings, changes)
+	d := alone(t, changes)
+	d.redis = services.Redis(t, services.AppendAlways())
 	d.settings["redis.url"] = d.redis.URL
-	if _, said := d.settings["switches"]; !said {
-		d.settings["switches"] = d.pbx.switches()
-	}
-	// A connection that a killed sidecar has left behind is no way to reach the next one.
-	d.http = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	var err error
 	d.store, err = balance.New(d.redis.Client(), balance.Config{Partitions: partitions}, nil)
 	must(t, err)
 	t.Cleanup(d.store.Close)
 	d.keepRecords()
 	return d
+}
+
+// alone is a deployment without any Redis: its sidecar has stores of its own.
+func alone(t *testing.T, changes settings) *deployment {
+	t.Helper()
+	d := &deployment{t: t, binary: services.Binary(t), settings: defaults(), pbx: newPBX(t)}
+	maps.Copy(d.settings, changes)
+	d.settings["switches"] = d.pbx.switches()
+	// A connection that a killed sidecar has left behind is no way to reach the next one.
+	d.http = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	return d
+}
+
+// share gives the deployment a ledger that several sidecars can use.
+func (d *deployment) share() {
+	d.t.Helper()
+	url := services.SharedDatabase(d.t)
+	l, err := postgres.Open(d.t.Context(), postgres.Config{URL: url})
+	must(d.t, err)
+	must(d.t, errors.Join(l.Migrate(d.t.Context()), l.Close()))
+	d.settings["ledger.url"] = url
 }
 
 // keepRecords takes the leases under which sidecars read the outbox, so that every record stays where the test can
@@ -88,7 +105,6 @@ type sidecar struct {
 	ops    string
 	config string // file
 	set    settings
-	crash  bool // its log may end in a crash
 }
 
 // prepare makes a sidecar that does not run yet.
@@ -143,7 +159,7 @@ func (s settings) yaml(t *testing.T) []byte {
 // start runs the process, the first time or again.
 func (s *sidecar) start() {
 	s.d.t.Helper()
-	s.Daemon = services.Command{Path: s.d.binary, Args: []string{"serve", "--config", s.config}, Dir: filepath.Dir(s.config), MayCrash: s.crash}.Start(s.d.t)
+	s.Daemon = services.Command{Path: s.d.binary, Args: []string{"serve", "--config", s.config}, Dir: filepath.Dir(s.config)}.Start(s.d.t)
 }
 
 // restart kills the process and starts the next one, which is up when it returns.

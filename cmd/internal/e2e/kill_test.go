@@ -40,6 +40,9 @@ func inherit(t *testing.T, changes settings, units int64, test func(*life)) {
 		t.Run(heir, func(t *testing.T) {
 			t.Parallel()
 			l := &life{deployment: deploy(t, changes)}
+			if heir == heirs[1] {
+				l.share()
+			}
 			l.first = l.sidecar("first")
 			l.heir = l.first
 			known := []*sidecar{l.first}

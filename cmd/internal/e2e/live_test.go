@@ -162,6 +162,7 @@ func (d *deployment) lateEnd(s *sidecar, c *leg, lost authz.Record) {
 func TestCallIsKilledElsewhere(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, nil)
+	d.share()
 	owner, other := d.sidecar("owner"), d.sidecar("other")
 	owner.listening()
 	other.listening()

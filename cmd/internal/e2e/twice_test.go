@@ -19,6 +19,7 @@ import (
 func TestEveryHookToTwoSidecars(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, nil)
+	d.share()
 	pair := []*sidecar{d.sidecar("one"), d.sidecar("two")}
 	for _, s := range pair {
 		s.listening()
@@ -93,6 +94,7 @@ func (c *leg) twice(pair []*sidecar, orders [][]int) {
 func TestReorderedAndContradicting(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, nil)
+	d.share()
 	one, two := d.sidecar("one"), d.sidecar("two")
 	one.listening()
 	two.listening()
@@ -150,6 +152,7 @@ func TestRaceForTheLastSlices(t *testing.T) {
 	t.Parallel()
 	const slices, askers, each = 40, 64, 3
 	d := deploy(t, settings{"calls.slice": "10s", "calls.min_seconds": 10})
+	d.share()
 	crowd := []*sidecar{d.sidecar("one"), d.sidecar("two"), d.sidecar("three")}
 	for _, s := range crowd {
 		s.listening()

@@ -86,8 +86,6 @@ func TestRevokedKeyStops(t *testing.T) {
 		untold, _ := r.serve(t, other)
 		told := r.server
 		ask := func(url string) int {
-			req := r.get
-			_ = req
 			server := r.server.URL
 			r.server.URL = url
 			defer func() { r.server.URL = server }()

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
@@ -147,5 +146,3 @@ func TestRateLimitWithFrozenRedis(t *testing.T) {
 		t.Errorf("%d %v", b.status, b.header)
 	}
 }
-
-var _ = authz.Active
