@@ -247,15 +247,10 @@ func (a *Account) Resolve(t *tariff.Table) error {
 	return nil
 }
 
-// AccountOf finds the account an event concerns, where it names none.
-func (a *Authorizer) AccountOf(dir Direction, from, to string) string {
-	own := to
-	if dir == Outbound {
-		own = from
-	}
-	e164, _ := E164(own, a.settings.Load().Country)
-	n, _ := a.dir.Number(e164)
-	return n.Account
+// Normalize gives a number in E.164, as E164 does in the default country.
+func (a *Authorizer) Normalize(raw string) string {
+	n, _ := E164(raw, a.settings.Load().Country)
+	return n
 }
 
 // emergency lets the call go at once; it is recorded at cost 0 when the stores allow.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -244,9 +245,25 @@ func ParseUID(s string) (uuid.UUID, error) {
 	return uuid.UUID(b), nil
 }
 
-// Mask hides a phone number's last digits for logs: "+31850835037" becomes
-// "+3185083****". Short numbers are hidden whole.
+// fullNumbers is whether logs show numbers whole: a property of the process,
+// as its log is.
+var fullNumbers atomic.Bool
+
+// LogNumbersInFull has Mask leave numbers as they are.
+func LogNumbersInFull(on bool) { fullNumbers.Store(on) }
+
+// Mask hides a phone number's last digits for logs, unless numbers are logged
+// in full: "+31850835037" becomes "+3185083****". Short numbers are hidden whole.
 func Mask(number string) string {
+	if fullNumbers.Load() {
+		return number
+	}
+	return Truncate(number)
+}
+
+// Truncate takes a phone number's last digits away, for good: "+31850835037"
+// becomes "+3185083****".
+func Truncate(number string) string {
 	if len(number) <= 4 {
 		return strings.Repeat("*", len(number))
 	}

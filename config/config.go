@@ -52,7 +52,7 @@ type Hook struct {
 	Socket         string        `koanf:"socket" doc:"Path of a unix socket that serves the same. Empty: none"`
 	Token          Secret        `koanf:"token" doc:"What switches send as Authorization: Bearer"`
 	TLS            TLS           `koanf:"tls"`
-	Deadline       time.Duration `koanf:"deadline" default:"250ms" min:"1ms" max:"10s" reload:"true" doc:"Time one request may take; when Redis does not answer within it, the failure policy decides"`
+	Deadline       time.Duration `koanf:"deadline" default:"250ms" min:"1ms" max:"10s" doc:"Time one request may take; when Redis does not answer within it, the failure policy decides"`
 	MaxBody        Size          `koanf:"max_body" default:"64KiB" min:"1KiB" max:"16MiB" doc:"Largest request body"`
 	MaxInFlight    int           `koanf:"max_in_flight" default:"1024" min:"1" max:"1000000" doc:"Authorize and quote requests worked on at once; more are answered 503. Events are never shed"`
 	AudioURL       URL           `koanf:"audio_url" doc:"Base URL under which switches fetch prompts. Empty: that of hook.listen"`
@@ -91,7 +91,7 @@ type Redis struct {
 	URL        URL           `koanf:"url" file:"true" doc:"redis://, rediss:// or unix:// for one node, redis+sentinel://host:port,host:port/name?db=0, redis+cluster://host:port,host:port. Empty: embedded"`
 	Username   string        `koanf:"username" doc:"User (Redis ACL), where the URL names none"`
 	Password   Secret        `koanf:"password" doc:"Password, where the URL holds none"`
-	Partitions int           `koanf:"partitions" default:"64" min:"1" max:"4096" doc:"Parts the accounts are spread over; fixed once a deployment holds data"`
+	Partitions int           `koanf:"partitions" default:"64" min:"1" max:"1024" doc:"Parts the accounts are spread over; fixed once a deployment holds data"`
 	PoolSize   int           `koanf:"pool_size" default:"0" min:"0" max:"10000" doc:"Connections to each node. 0: chosen by the number of processors"`
 	Timeout    time.Duration `koanf:"timeout" default:"250ms" min:"1ms" max:"60s" doc:"Time to dial, and to wait for each answer"`
 }
@@ -110,17 +110,17 @@ type Stripe struct {
 
 // Calls says how a call is held, metered and given up.
 type Calls struct {
-	Slice              time.Duration `koanf:"slice" default:"60s" min:"1s" max:"24h" reload:"true" doc:"Talk time one hold buys, in whole seconds; extended while the call lives"`
+	Slice              time.Duration `koanf:"slice" default:"60s" min:"1s" max:"24h" doc:"Talk time one hold buys, in whole seconds; extended while the call lives"`
 	MinSeconds         int           `koanf:"min_seconds" default:"1" min:"1" max:"3600" reload:"true" doc:"Seconds of talk that must be affordable for a call to be allowed"`
 	UnansweredAfter    time.Duration `koanf:"unanswered_after" default:"240s" min:"1s" max:"24h" reload:"true" doc:"When the hold of a call that nobody answers lapses"`
 	MaxDuration        time.Duration `koanf:"max_duration" default:"0" min:"0" max:"720h" reload:"true" doc:"Longest call. 0: as long as credit lasts"`
-	ExtendBefore       time.Duration `koanf:"extend_before" default:"10s" min:"1ms" max:"1h" reload:"true" doc:"How long before a hold runs out the next slice is bought"`
-	WarnBefore         time.Duration `koanf:"warn_before" default:"30s" min:"0" max:"1h" reload:"true" doc:"How long before the cut-off the caller is warned. 0: not at all"`
+	ExtendBefore       time.Duration `koanf:"extend_before" default:"10s" min:"1ms" max:"1h" doc:"How long before a hold runs out the next slice is bought"`
+	WarnBefore         time.Duration `koanf:"warn_before" default:"30s" min:"0" max:"1h" doc:"How long before the cut-off the caller is warned. 0: not at all"`
 	HeartbeatEvery     time.Duration `koanf:"heartbeat_every" default:"30s" min:"100ms" max:"1h" doc:"How often a heartbeating switch reports a live call"`
 	HeartbeatTimeout   time.Duration `koanf:"heartbeat_timeout" default:"90s" min:"200ms" max:"24h" doc:"Silence after which a heartbeating switch's call is doubted"`
 	LostAfter          time.Duration `koanf:"lost_after" default:"120s" min:"1s" max:"24h" doc:"Time past its limit after which a live call nobody can vouch for is settled to its last proof of life"`
-	MaxExtraCostMicros int64         `koanf:"max_extra_cost_micros" default:"100000000" min:"0" max:"9007199254740991" reload:"true" doc:"Largest extra_cost of one call, in millionths of the currency"`
-	RejectedPerMinute  int           `koanf:"rejected_per_minute" default:"60" min:"0" max:"1000000" reload:"true" doc:"Rejected calls recorded per account and minute; more are only counted"`
+	MaxExtraCostMicros int64         `koanf:"max_extra_cost_micros" default:"100000000" min:"0" max:"9007199254740991" doc:"Largest extra_cost of one call, in millionths of the currency"`
+	RejectedPerMinute  int           `koanf:"rejected_per_minute" default:"60" min:"0" max:"1000000" doc:"Rejected calls recorded per account and minute; more are only counted"`
 	Tombstone          time.Duration `koanf:"tombstone" default:"15m" min:"60s" max:"24h" doc:"How long Redis remembers a finished call; at least 60s, since an authorize may come that late"`
 	EndMark            time.Duration `koanf:"end_mark" default:"120s" min:"60s" max:"24h" doc:"How long the end of a call not known yet is remembered; at least 60s, since an authorize may come that late"`
 }
@@ -128,15 +128,15 @@ type Calls struct {
 // Policy says who may call while Redis is away. Emergency numbers always may.
 type Policy struct {
 	Mode           string        `koanf:"mode" default:"known" in:"closed|known|open" reload:"true" doc:"closed: nobody; known: accounts lately seen with a healthy balance; open: every known account"`
-	KnownAllowance time.Duration `koanf:"known_allowance" default:"300s" min:"0" max:"24h" doc:"Talk time per account and sidecar in mode known"`
-	OpenCap        time.Duration `koanf:"open_cap" default:"600s" min:"0" max:"24h" doc:"Talk time per account and sidecar in mode open"`
-	KnownFor       time.Duration `koanf:"known_for" default:"24h" min:"1s" max:"720h" doc:"How lately a healthy balance must have been seen in mode known"`
-	HealthyCredits int64         `koanf:"healthy_credits" default:"5" min:"0" max:"1000000000" doc:"Credits from which a balance is healthy"`
+	KnownAllowance time.Duration `koanf:"known_allowance" default:"300s" min:"0" max:"24h" reload:"true" doc:"Talk time per account and sidecar in mode known"`
+	OpenCap        time.Duration `koanf:"open_cap" default:"600s" min:"0" max:"24h" reload:"true" doc:"Talk time per account and sidecar in mode open"`
+	KnownFor       time.Duration `koanf:"known_for" default:"24h" min:"1s" max:"720h" reload:"true" doc:"How lately a healthy balance must have been seen in mode known"`
+	HealthyCredits int64         `koanf:"healthy_credits" default:"5" min:"0" max:"1000000000" reload:"true" doc:"Credits from which a balance is healthy"`
 }
 
 // Emergency lists the numbers that always go through and never cost.
 type Emergency struct {
-	Numbers map[string][]string `koanf:"numbers" doc:"Emergency numbers by country (ISO 3166-1 alpha-2), as dialled, besides 112 and 911, which are always in. The variable holds them as YAML or JSON: {GB: [999, 101]}"`
+	Numbers map[string][]string `koanf:"numbers" reload:"true" doc:"Emergency numbers by country (ISO 3166-1 alpha-2), as dialled, besides 112 and 911, which are always in. The variable holds them as YAML or JSON: {GB: [999, 101]}"`
 }
 
 // Tariffs says what calls cost.

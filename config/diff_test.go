@@ -19,15 +19,15 @@ func TestDiff(t *testing.T) {
 	reload, restart := Diff(before, after)
 	wantReload := []Change{
 		{"log.level", "info", "debug", true},
-		{"calls.slice", "60s", "90s", true},
+		{"emergency.numbers", "{}", `{GB: ["999"]}`, true},
 		{"tariffs.file", "[]", "[" + tariff + "]", true},
 	}
 	wantRestart := []Change{
 		{"sip.peers", "[127.0.0.0/8]", "[10.0.0.0/8]", false},
 		{"redis.url", "", "redis://:(redacted)@h", false},
 		{"stripe.key", "(redacted)", "(redacted)", false},
+		{"calls.slice", "60s", "90s", false},
 		{"calls.lost_after", "120s", "60s", false},
-		{"emergency.numbers", "{}", `{GB: ["999"]}`, false},
 		{"switches", `[{name: a, control_url: "", token: "", list: false, heartbeat: false, on_failure: continue, rearm: false, timeout: 2s}]`, "[]", false},
 	}
 	if diff := cmp.Diff(wantReload, reload); diff != "" {
@@ -46,9 +46,8 @@ func TestReloadableKeys(t *testing.T) {
 			got = append(got, k.path)
 		}
 	}
-	want := []string{"log.level", "hook.deadline", "hook.default_country", "calls.slice", "calls.min_seconds", "calls.unanswered_after",
-		"calls.max_duration", "calls.extend_before", "calls.warn_before", "calls.max_extra_cost_micros", "calls.rejected_per_minute",
-		"policy.mode", "tariffs.file"}
+	want := []string{"log.level", "hook.default_country", "calls.min_seconds", "calls.unanswered_after", "calls.max_duration",
+		"policy.mode", "policy.known_allowance", "policy.open_cap", "policy.known_for", "policy.healthy_credits", "emergency.numbers", "tariffs.file"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

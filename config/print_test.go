@@ -69,7 +69,7 @@ func TestReference(t *testing.T) {
 		}
 	}
 	for _, row := range []string{
-		"| `hook.deadline` | `RINGFENCE_HOOK_DEADLINE` | `250ms` | Time one request may take; when Redis does not answer within it, the failure policy decides. 1ms to 10s | yes |",
+		"| `hook.deadline` | `RINGFENCE_HOOK_DEADLINE` | `250ms` | Time one request may take; when Redis does not answer within it, the failure policy decides. 1ms to 10s |  |",
 		"| `ops.admin_token` | `RINGFENCE_ADMIN_TOKEN`, or a file that holds it: `RINGFENCE_ADMIN_TOKEN_FILE` |  | What the CLI sends to the admin API as Authorization: Bearer |  |",
 		"| `switches[].timeout` | `RINGFENCE_SWITCH_NAME_TIMEOUT` | `2s` | Time to wait for its answer to an order. 10ms to 60s |  |",
 	} {

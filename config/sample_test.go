@@ -65,7 +65,7 @@ func TestExampleHasEverySetting(t *testing.T) {
 		}
 	}
 	reload := regexp.MustCompile(`reload`)
-	if n := len(reload.FindAllString(whole, -1)); n != 1+13 {
+	if n := len(reload.FindAllString(whole, -1)); n != 1+12 {
 		t.Errorf("%d settings are marked reload", n-1)
 	}
 }

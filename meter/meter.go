@@ -207,6 +207,9 @@ func (m *Meter) Run(ctx context.Context) error {
 	return nil
 }
 
+// Hurry ends what a stop still waits for; Run must have been told to stop.
+func (m *Meter) Hurry() { m.stopWork() }
+
 // stop ends what Run began.
 func (m *Meter) stop(taken bool) {
 	ctx, cancel := context.WithTimeout(m.work, m.cfg.Drain)

@@ -71,7 +71,7 @@ func (m *Meter) later(c *call, wait int64) {
 	}
 	now := nowMS()
 	due := now + wait
-	if c.state == authz.StateLive {
+	if c.state == authz.StateLive && !c.has(ending) {
 		c.set(stalled)
 		due = min(due, c.answered+c.stalledReach())
 	}

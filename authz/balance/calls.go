@@ -100,15 +100,30 @@ func (s *Store) Reap(ctx context.Context, account string, now, keepMS int64, key
 
 // OpenAccount makes an account with no credit; one that is there stays as it is.
 func (s *Store) OpenAccount(ctx context.Context, account string, status authz.AccountStatus, day int64) error {
+	if err := known(status); err != nil {
+		return err
+	}
 	_, err := s.pipe.run(ctx, s.scripts.open, []string{s.accountKey(account), s.accountsKey(Partition(account, s.partitions))},
 		account, string(status), day)
 	return err
 }
 
-// SetStatus suspends or resumes an account at once, for every sidecar.
+// SetStatus suspends or resumes an account at once, for every sidecar. Errors:
+// authz.ErrLost, ErrDown.
 func (s *Store) SetStatus(ctx context.Context, account string, status authz.AccountStatus) error {
+	if err := known(status); err != nil {
+		return err
+	}
 	_, err := s.run(ctx, s.scripts.status, []string{s.accountKey(account)}, string(status))
 	return err
+}
+
+// known refuses a status that the scripts would not understand.
+func known(status authz.AccountStatus) error {
+	if status != authz.Active && status != authz.Suspended {
+		return fmt.Errorf("account status %q is not %s or %s", status, authz.Active, authz.Suspended)
+	}
+	return nil
 }
 
 // ErrGap: an earlier grant is not applied yet.

@@ -246,6 +246,14 @@ var accountClauses = []clause{
 		r.must(r.OpenAccount(r.ctx, r.account+"-2", authz.Suspended, newYear))
 		r.denied(authz.CodeAccountSuspended, "a", func(h *authz.Hold) { h.Account += "-2" })
 	}},
+	{"a status that nobody knows is refused", func(r *rig) {
+		for _, st := range []authz.AccountStatus{"", "paused", "active for now"} {
+			if r.SetStatus(r.ctx, r.account, st) == nil || r.OpenAccount(r.ctx, r.account, st, newYear) == nil {
+				r.Fatalf("status %q was taken", st)
+			}
+		}
+		r.authorized("a")
+	}},
 	{"an account that is not there is lost", func(r *rig) {
 		_, err := r.Balance(r.ctx, r.account+"-not-there")
 		r.fails(err, authz.ErrLost)

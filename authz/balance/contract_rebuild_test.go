@@ -171,6 +171,38 @@ var rebuildClauses = []clause{
 		r.has(10*minute-30*second, 0, 30*second)
 		r.state("a", authz.StateSettled)
 	}},
+	{"a partition tells whether it was filled, and sidecars hear of a rebuild", func(r *rig) {
+		mine := r.PartitionOf(r.account)
+		filled, err := r.Filled(r.ctx)
+		r.must(err)
+		same(r, "partitions", len(filled), r.Partitions())
+		same(r, "filled", filled[mine], false)
+		r.must(r.MarkFilled(r.ctx, mine, r.now))
+		filled, err = r.Filled(r.ctx)
+		r.must(err)
+		same(r, "filled", filled[mine], true)
+		before, err := r.Rebuilds(r.ctx)
+		r.must(err)
+		r.must(r.AnnounceRebuild(r.ctx))
+		after, err := r.Rebuilds(r.ctx)
+		r.must(err)
+		same(r, "rebuilds", after, before+1)
+	}},
+	{"an account's waiting records are its own", func(r *rig) {
+		r.talked("a")
+		r.settled("a")
+		r.authorized("b")
+		r.released("b")
+		own, err := r.WaitingRecords(r.ctx, r.account)
+		r.must(err)
+		same(r, "own", own, r.rawRecords())
+		same(r, "how many", len(own), 2)
+		all, err := r.OutboxWaiting(r.ctx, r.PartitionOf(r.account))
+		r.must(err)
+		if all < 2 {
+			r.Fatalf("%d records wait in the partition", all)
+		}
+	}},
 	{"what is no record is not replayed", func(r *rig) {
 		if err := r.Replay(r.ctx, "junk"); err == nil {
 			r.Fatal("junk was replayed")

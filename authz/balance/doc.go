@@ -13,6 +13,9 @@
 //	prove       live           -> the same, later proof of life
 //	kill        held, live     -> the same, flagged
 //	grant, open, status        the account itself
+//	rebuild     the account anew, from the ledger's sums
+//	restore     none -> held | live                     put back after a rebuild
+//	replay      none, held, live, lost -> settled       charged again after a rebuild
 //	reap        final states, end-marks -> none
 //	lease, register            who sweeps, who is alive
 //
@@ -21,19 +24,33 @@
 // Every key of an account is in one slot, so that one script may touch it all
 // on Redis Cluster; NN is the account's partition.
 //
-//	rf:{pNN}:a:<account>   hash: av held seq n sp gr gs day ds st rm rc rj, and c:<switch>:<direction>:<call_id> per call
+//	rf:{pNN}:a:<account>   hash: books, rejects, and c:<switch>:<direction>:<call_id> for each call (format: package authz, packed.go)
 //	rf:{pNN}:accounts      set: the partition's accounts
 //	rf:{pNN}:outbox        stream: records that wait for the ledger
 //	rf:{pNN}:index         hash: call key -> "epoch account" (NN is the call key's own partition), written off the decision path
+//	rf:{pNN}:filled        string: when the partition was filled from the ledger; missing means lost
 //	rf:{sys}:deployment    hash: what was fixed when the deployment was made
 //	rf:{sys}:sidecars      hash: names, epochs and leases of the sidecars
 //	rf:{sys}:leases        hash: named leases
 //
-// In the account hash av + held + sp = gr always: what is available, held and
-// settled is what was granted. seq rises with every change that moves credit.
+// The account's own numbers are one field, since that is what one read and one
+// write of the decision path cost least in time, and an account in memory:
+//
+//	books    "available held seq calls day spent_that_day settled granted grant_seq status"
+//	rejects  "minute recorded uncounted": rejected records written in that minute, and those beyond its cap
+//
+// available + held + settled = granted always. seq rises with every change that
+// moves credit. The status is active, suspended, or active@<Unix ms> for an
+// account being rebuilt that opens then.
 //
 // # Requests share pipelines
 //
 // Concurrent calls of one Store are collected, without waiting, into pipelines:
 // whatever has queued up while the last one was under way goes out as the next.
+// A call that finds nothing under way sends itself.
+//
+// # What an error means
+//
+// authz.ErrDown: Redis did not say that it did the work. It may have, or may
+// yet: an asker with a deadline cannot tell. Every script may be sent again.
 package balance

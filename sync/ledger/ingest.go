@@ -151,21 +151,29 @@ func (tx *Tx) openBatch(ctx context.Context, records []authz.Record, part []int)
 	if err != nil {
 		return nil, err
 	}
-	err = tx.c.Query(ctx, tx.sql.CallsKnown, []any{uids}, func(row Scanner) error {
+	err = tx.known(ctx, uids, func(uid uuid.UUID, e entry) { b.before[uid] = e })
+	return b, err
+}
+
+// known reads what the ledger has of calls.
+func (tx *Tx) known(ctx context.Context, uids []uuid.UUID, fn func(uuid.UUID, entry)) error {
+	return tx.c.Query(ctx, tx.sql.CallsKnown, []any{uids}, func(row Scanner) error {
 		var uid uuid.UUID
 		var e entry
 		var status, direction string
 		var at time.Time
 		err := row.Scan(&uid, &e.account, &status, &e.key.Switch, &direction, &e.key.CallID, &at,
 			&e.sum.Seconds, &e.sum.Units, &e.sum.Micros, &e.sum.ExtraUnits, &e.sum.ExtraMicros)
-		if err == nil {
-			e.at = at.UnixMilli()
-			e.state, e.key.Direction, err = parseCallWords(status, direction)
+		if err != nil {
+			return err
 		}
-		b.before[uid] = e
-		return err
+		e.at = at.UnixMilli()
+		if e.state, e.key.Direction, err = parseCallWords(status, direction); err != nil {
+			return err
+		}
+		fn(uid, e)
+		return nil
 	})
-	return b, err
 }
 
 // take decides what a record does, and notes the changes.
@@ -313,7 +321,7 @@ func (b *batch) changes() []Change {
 // maskDetail truncates the numbers of a call.
 func maskDetail(d authz.Detail) authz.Detail {
 	for _, s := range []*string{&d.From, &d.To, &d.FromRaw, &d.ToRaw} {
-		*s = authz.Mask(*s)
+		*s = authz.Truncate(*s)
 	}
 	return d
 }

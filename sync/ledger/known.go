@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -17,19 +16,7 @@ func (l *Ledger) KnownCalls(ctx context.Context, uids []uuid.UUID) (map[uuid.UUI
 	}
 	err := l.view(ctx, func(tx *Tx) error {
 		clear(known)
-		return tx.c.Query(ctx, tx.sql.CallsKnown, []any{uids}, func(row Scanner) error {
-			var uid uuid.UUID
-			var e entry
-			var status, direction string
-			var at time.Time
-			err := row.Scan(&uid, &e.account, &status, &e.key.Switch, &direction, &e.key.CallID, &at,
-				&e.sum.Seconds, &e.sum.Units, &e.sum.Micros, &e.sum.ExtraUnits, &e.sum.ExtraMicros)
-			if err == nil {
-				e.state, _, err = parseCallWords(status, direction)
-			}
-			known[uid] = e.state
-			return err
-		})
+		return tx.known(ctx, uids, func(uid uuid.UUID, e entry) { known[uid] = e.state })
 	})
 	return known, wrap("known calls", err)
 }

@@ -13,9 +13,9 @@ import (
 
 func TestStatementsAreComplete(t *testing.T) {
 	files := fstest.MapFS{
-		"a.sql":     {Data: []byte("-- All about calls.\n\n-- name: call_columns\na,\n-- in between\nb\n-- name: call\nSELECT /*=call_columns*/ FROM calls\n")},
-		"b/c.sql":   {Data: []byte("-- name: call\nSELECT 2\n-- name: keys\n/*=round*/\n-- name: round\n/*=keys*/\n-- name: key\n/*=nothing*/\n-- name: sums\n/*=open\n-- name: idle\nSELECT 3\n")},
-		"d.sql":     {Data: []byte("SELECT 1\n")},
+		"a.sql":     {Data: []byte("-- All about calls.\n\n-- name: call_columns\na,\n-- in between\nb\n-- name: call\nPICK /*=call_columns*/ FROM calls\n")},
+		"b/c.sql":   {Data: []byte("-- name: call\nPICK 2\n-- name: keys\n/*=round*/\n-- name: round\n/*=keys*/\n-- name: key\n/*=nothing*/\n-- name: sums\n/*=open\n-- name: idle\nPICK 3\n")},
+		"d.sql":     {Data: []byte("PICK 1\n")},
 		"README.md": {Data: []byte("not SQL")},
 	}
 	_, err := loadStatements(files)
@@ -31,7 +31,7 @@ func TestStatementsAreComplete(t *testing.T) {
 	blocks := make(map[string]string)
 	splitBlocks("a.sql", string(files["a.sql"].Data), blocks)
 	text, err := expand(blocks, "call", make(map[string]bool), nil)
-	if want := "SELECT a,\nb FROM calls"; err != nil || text != want {
+	if want := "PICK a,\nb FROM calls"; err != nil || text != want {
 		t.Errorf("expanded to %q, %v; want %q", text, err, want)
 	}
 }

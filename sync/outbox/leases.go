@@ -10,15 +10,19 @@ import (
 
 // keepLeases holds this sidecar's share of the partitions.
 func (r *Reader) keepLeases(ctx context.Context) {
-	t := time.NewTicker(r.cfg.Lease / 3)
-	defer t.Stop()
 	for {
 		if err := r.share(ctx); err != nil && ctx.Err() == nil {
 			r.log.Debug("outbox leases not renewed", "error", err)
 		}
+		wait := r.cfg.Lease / 3
+		if r.cfg.Epoch() == 0 { // about to register
+			wait = min(wait, 100*time.Millisecond)
+		}
+		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
+			t.Stop()
 			return
 		}
 	}

@@ -100,19 +100,33 @@ func (r *Reader) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Drain reads what is left in the partitions this sidecar holds, until they are
-// empty or ctx is done, and gives them up.
+// Drain reads what is left in this sidecar's share of the partitions, until they
+// are empty or ctx is done, and gives them up.
 func (r *Reader) Drain(ctx context.Context) error {
 	defer r.giveUp()
-	for {
-		n, err := r.once(ctx)
-		if err != nil {
-			return fmt.Errorf("outbox not read to its end: %w", err)
-		}
-		if n == 0 {
+	// A sidecar that stops soon after its start holds none yet.
+	err := r.share(ctx)
+	for err == nil {
+		// Of these only what an earlier reader left is looked at first.
+		pending := r.pending()
+		var n int
+		if n, err = r.once(ctx); err == nil && n == 0 && !pending {
 			return nil
 		}
 	}
+	return fmt.Errorf("outbox not read to its end: %w", err)
+}
+
+// pending tells whether an earlier reader may have left something in a partition.
+func (r *Reader) pending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.held {
+		if p.pending {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Reader) read(ctx context.Context) {

@@ -85,6 +85,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 		}
 	}()
 	balance.LogTo(a.log)
+	authz.LogNumbersInFull(cfg.Log.Numbers == "full")
 	if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("data_dir %q: %w; choose a folder this user may write (RINGFENCE_DATA_DIR)", cfg.DataDir, err)
 	}
@@ -130,7 +131,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.Meter = meter.New(meterConfig(cfg), tellingStore{a.Store, a.story}, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
+	a.Meter = meter.New(meterConfig(cfg, func(raw string) string { return a.Authorizer.Normalize(raw) }), tellingStore{a.Store, a.story}, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
 	settings, err := authorizerSettings(cfg)
 	if err != nil {
 		return nil, err

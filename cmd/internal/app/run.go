@@ -80,6 +80,10 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	a.log.Info("stopping")
 	soft, done := context.WithTimeout(hurry, drainTime)
 	defer done()
+	defer context.AfterFunc(hurry, func() {
+		a.Meter.Hurry()
+		stopWork()
+	})()
 	var errs []error
 	if err := a.Hook.Shutdown(soft); err != nil && !errors.Is(err, context.Canceled) {
 		errs = append(errs, fmt.Errorf("stop hooks: %w", err))
@@ -87,10 +91,10 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	stopAnnouncing()
 	stopMeter()
 	<-metered
-	if err := a.public.http.Shutdown(soft); err != nil {
+	if err := a.public.http.Shutdown(soft); err != nil && !errors.Is(err, context.Canceled) {
 		errs = append(errs, fmt.Errorf("stop public: %w", err))
 	}
-	if err := a.ops.http.Shutdown(soft); err != nil {
+	if err := a.ops.http.Shutdown(soft); err != nil && !errors.Is(err, context.Canceled) {
 		errs = append(errs, fmt.Errorf("stop ops: %w", err))
 	}
 	serving.Wait()

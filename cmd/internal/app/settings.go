@@ -41,12 +41,15 @@ func hookConfig(c *config.Config) hook.Config {
 		ExtraCostMax: c.Calls.MaxExtraCostMicros}
 }
 
-func meterConfig(c *config.Config) meter.Config {
-	country := c.Hook.DefaultCountry
+func meterConfig(c *config.Config, normalize func(string) string) meter.Config {
+	warn := c.Calls.WarnBefore
+	if warn == 0 {
+		warn = -1 // not at all; the meter's own zero is its default
+	}
 	return meter.Config{
 		Name: c.Instance, Lease: c.Meter.Lease, SweepEvery: c.Meter.SweepEvery, Batch: c.Meter.Batch,
-		Slice: c.Calls.Slice, ExtendBefore: c.Calls.ExtendBefore, WarnBefore: c.Calls.WarnBefore, LostAfter: c.Calls.LostAfter,
+		Slice: c.Calls.Slice, ExtendBefore: c.Calls.ExtendBefore, WarnBefore: warn, LostAfter: c.Calls.LostAfter,
 		HeartbeatTimeout: c.Calls.HeartbeatTimeout, EndMark: c.Calls.EndMark, Tombstone: c.Calls.Tombstone,
-		Normalize: func(s string) string { n, _ := authz.E164(s, country); return n },
+		Normalize: normalize,
 	}
 }

@@ -20,7 +20,7 @@ func TestBadInput(t *testing.T) {
 	held := d.open("suspended", 10*minute, s)
 	s.admin(http.MethodPost, "accounts/suspended/suspend", nil)
 	one := d.open("one-at-a-time", 10*minute, s)
-	s.admin(http.MethodPatch, "accounts/one-at-a-time", map[string]any{"limits": map[string]any{"max_calls": 1, "spend_per_day": "0.01"}})
+	s.admin(http.MethodPatch, "accounts/one-at-a-time", map[string]any{"limits": map[string]any{"max_calls": 1, "spend_per_day": second / 2}})
 
 	const bad, missing = "invalid_request", "missing_field"
 	ask := func(changes map[string]any) map[string]any {
@@ -38,7 +38,7 @@ func TestBadInput(t *testing.T) {
 		return m
 	}
 	raw := func(text string) []byte { return []byte(text) }
-	future := time.Now().Add(-2 * time.Minute).Format(time.RFC3339)
+	past := time.Now().Add(-2 * time.Minute).Format(time.RFC3339)
 	for name, c := range map[string]struct {
 		path   string
 		body   any
@@ -71,7 +71,7 @@ func TestBadInput(t *testing.T) {
 		"switch with a colon": {"authorize", ask(map[string]any{"switch": "a:b"}), 400, bad, "switch"},
 		"at no time":          {"authorize", ask(map[string]any{"at": "yesterday"}), 400, bad, "at"},
 		"at an object":        {"authorize", ask(map[string]any{"at": map[string]any{}}), 400, bad, "at"},
-		"at long ago":         {"authorize", ask(map[string]any{"at": future}), 400, bad, "at"},
+		"at long ago":         {"authorize", ask(map[string]any{"at": past}), 400, bad, "at"},
 		"unknown account":     {"authorize", ask(map[string]any{"account": "nobody"}), 404, "account_not_found", "account"},
 		"unknown number":      {"authorize", ask(map[string]any{"from": "+31850000000"}), 404, "account_not_found", "from"},
 		"number of nobody":    {"authorize", ask(map[string]any{"direction": "inbound", "to": "+31850000000"}), 404, "account_not_found", "to"},

@@ -36,6 +36,13 @@ func testCallLookUp(t *testing.T, l *ledger.Ledger) {
 	_, err = l.Call(ctx, uuid.New())
 	want(t, err, ledger.ErrNotFound)
 
+	known, err := l.KnownCalls(ctx, []uuid.UUID{in.UID, uuid.New(), out.UID, in.UID})
+	must(t, err)
+	diff(t, "known calls", known, map[uuid.UUID]authz.State{in.UID: authz.StateSettled, out.UID: authz.StateSettled})
+	known, err = l.KnownCalls(ctx, nil)
+	must(t, err)
+	equal(t, "known of none", len(known), 0)
+
 	after, err := l.CallsAfterSeq(ctx, a, 2, 10)
 	must(t, err)
 	diff(t, "after seq 2", records(after), []authz.Record{out})

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
 	"testing"
@@ -186,6 +187,9 @@ func testMaskCalls(t *testing.T, l *ledger.Ledger) {
 	equal(t, "masked later", n, 1)
 }
 
+//go:embed scripts/spoil.sql
+var spoil string
+
 func testCheck(t *testing.T, db Database) {
 	l := db.Ledger
 	a := account(t, l)
@@ -193,8 +197,7 @@ func testCheck(t *testing.T, db Database) {
 	must(t, err)
 	ingest(t, l, call(a, noon, 60))
 	sound(t, l, a)
-	db.Exec(t, `UPDATE account_sums SET settled_units = settled_units + 1, grants = 3, rejected = 2, seq = 0;
-		UPDATE account_hours SET seconds = seconds - 1, lost = 4; UPDATE grants SET units = 90`)
+	db.Exec(t, spoil)
 	wrong, err := l.Check(t.Context(), a)
 	must(t, err)
 	diff(t, "mismatches", wrong, []ledger.Mismatch{

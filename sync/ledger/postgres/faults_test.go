@@ -188,7 +188,9 @@ func TestSilent(t *testing.T) {
 func TestSchemas(t *testing.T) {
 	t.Parallel()
 	url := services.SharedDatabase(t)
-	exec(t, url, "CREATE SCHEMA one; CREATE SCHEMA two")
+	script, err := testdata.ReadFile("testdata/schemas.sql")
+	must(t, err)
+	exec(t, url, string(script))
 	for _, schema := range []string{"one", "two"} {
 		l := open(t, postgres.Config{URL: url + "&search_path=" + schema})
 		must(t, l.Migrate(bounded(t)))
