@@ -3,6 +3,7 @@ package meter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +60,8 @@ func (m *Meter) recoverOnce(ctx context.Context) (alive map[int64]bool, err erro
 	return alive, nil
 }
 
-// recoverPartition claims what a partition's index has of owners not alive;
+// recoverPartition claims what a partition's index has of owners not alive (by
+// what is known of them, which claimAll makes sure of);
 // with own also what it has of this sidecar that is not in memory.
 func (m *Meter) recoverPartition(ctx context.Context, partition int, alive map[int64]bool, own bool) error {
 	epoch := m.epoch.Load()
@@ -73,12 +75,23 @@ func (m *Meter) recoverPartition(ctx context.Context, partition int, alive map[i
 	if err != nil {
 		return err
 	}
-	return m.claimAll(ctx, found, alive)
+	return m.claimAll(ctx, found)
 }
 
-// claimAll claims calls, several at once so that they share pipelines.
-func (m *Meter) claimAll(ctx context.Context, found []authz.Indexed, alive map[int64]bool) error {
+// claimAll claims those of the calls found that are this sidecar's or whose
+// owner is dead, several at once so that they share pipelines. Who is alive is
+// asked anew: an owner may have registered since the search began.
+func (m *Meter) claimAll(ctx context.Context, found []authz.Indexed) error {
 	const parallel = 16
+	if len(found) == 0 {
+		return nil
+	}
+	alive, err := m.store.Living(ctx, nowMS())
+	if err != nil {
+		return err
+	}
+	epoch := m.epoch.Load()
+	found = slices.DeleteFunc(found, func(x authz.Indexed) bool { return alive[x.Epoch] && x.Epoch != epoch })
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
@@ -88,7 +101,7 @@ func (m *Meter) claimAll(ctx context.Context, found []authz.Indexed, alive map[i
 	for range min(parallel, len(found)) {
 		wg.Go(func() {
 			for x := range next {
-				if err := m.claim(ctx, x, alive); err != nil {
+				if err := m.claim(ctx, x); err != nil {
 					mu.Lock()
 					if first == nil {
 						first = err
@@ -113,12 +126,16 @@ func (m *Meter) claimAll(ctx context.Context, found []authz.Indexed, alive map[i
 }
 
 // claim takes one call over, and puts the index right where it is wrong.
-func (m *Meter) claim(ctx context.Context, x authz.Indexed, alive map[int64]bool) error {
+func (m *Meter) claim(ctx context.Context, x authz.Indexed) error {
 	epoch := m.epoch.Load()
 	w, err := m.store.Claim(ctx, x.Account, x.Key, x.Epoch, epoch)
 	if errors.Is(err, authz.ErrFenced) {
 		// The index is behind: somebody has claimed it since.
 		if w, err = m.store.Call(ctx, x.Account, x.Key); err == nil && !w.State.Final() && w.State != authz.StateMark {
+			alive, err2 := m.store.Living(ctx, nowMS())
+			if err2 != nil {
+				return err2
+			}
 			if alive[w.Epoch] && w.Epoch != epoch {
 				return m.store.Index(ctx, []authz.Indexed{{Key: x.Key, Account: x.Account, Epoch: w.Epoch}}, nil)
 			}

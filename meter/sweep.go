@@ -154,7 +154,7 @@ func (m *Meter) sweepAccount(ctx context.Context, account string, alive map[int6
 	if err != nil && !errors.Is(err, authz.ErrLost) {
 		return err
 	}
-	if err := m.claimAll(ctx, claim, alive); err != nil {
+	if err := m.claimAll(ctx, claim); err != nil {
 		return err
 	}
 	for len(put)+len(over) > 0 {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/alicebob/miniredis/v2"
 
 	"github.com/hmsovereign/ringfence/authz"
 )
@@ -249,5 +252,32 @@ func TestEndsWaitForALostAccount(t *testing.T) {
 		if r.m.Epoch() < 2 {
 			t.Errorf("epoch %d: the register was lost and not renewed", r.m.Epoch())
 		}
+	})
+}
+
+// A sidecar that starts while another sweeps is not taken for dead.
+func TestSweepDoesNotStealFromASidecarThatJustStarted(t *testing.T) {
+	t.Parallel()
+	mini := miniredis.RunT(t)
+	slow, fast := newBubbled(t, mini), newBubbled(t, mini)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, slow)
+		r.run(&fakeSwitch{})
+		defer r.halt()
+		r.account("acme", 1000)
+		r.wait(5*time.Minute - time.Second)
+		slow.delay.Store(int64(500 * time.Millisecond)) // the sweep asks who is alive, then goes through everything for seconds
+		r.wait(2500 * time.Millisecond)
+		b := *r
+		b.store, b.cfg.Name = fast, "b"
+		b.run(&fakeSwitch{})
+		b.talk("acme", "c1")
+		for range 20 {
+			r.wait(time.Second)
+			equal(t, "owner", b.read("acme", "c1").Epoch, b.m.Epoch())
+		}
+		equal(t, "sweeps", r.m.Stats().Sweeps, 2)
+		slow.delay.Store(0)
+		b.halt()
 	})
 }
