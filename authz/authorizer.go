@@ -32,7 +32,7 @@ type Store interface {
 type Tracker interface {
 	// Epoch is the fencing epoch under which this sidecar owns calls.
 	Epoch() int64
-	// Track takes a call with a hold.
+	// Track takes a call with a hold; one that is known already changes nothing.
 	Track(c Call, h Held)
 	// TrackUnchecked takes a call let go without a check, to be adopted as soon
 	// as the store is back.
@@ -158,7 +158,9 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, dry bool) Decision 
 	d.SliceSeconds = held.UntilMS / 1000
 	d.ExpiresAt = held.ExpiresAt
 	d.OnFailure = s.onFailure(r.Switch)
-	if !dry && !held.Replayed {
+	if !dry {
+		// Asked again it is tracked again: that is nothing new where the call is
+		// known, and keeps an earlier asker's going away from ending it.
 		a.tracker.Track(h.call(held), held)
 	}
 	if dry {
@@ -289,7 +291,11 @@ func (a *Authorizer) failed(ctx context.Context, s *Settings, acct *Account, h *
 		a.tracker.Abandon(h.Key, acct.ID)
 		return a.unavailable(&Request{Key: h.Key}, acct, "")
 	}
-	if a.policy.failed(now) {
+	switch {
+	case !errors.Is(err, ErrDown):
+		// One account's trouble (it is lost, or its fields are) is not everybody's.
+		a.log.Warn("balance not checked; the failure policy decides", "account", acct.ID, "policy", s.Policy.Mode, "error", err)
+	case a.policy.failed(now):
 		a.log.Error("balance store does not answer; the failure policy decides", "policy", s.Policy.Mode, "error", err)
 	}
 	return a.byPolicy(s, acct, h, now)

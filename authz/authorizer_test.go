@@ -161,7 +161,7 @@ func TestAllowHoldsOneSlice(t *testing.T) {
 func TestSameRequestTwiceHoldsOnce(t *testing.T) {
 	r := newRig(t)
 	a, b := r.ask("a"), r.ask("a")
-	if !b.Allowed || a.UID != b.UID || a.ExpiresAt != b.ExpiresAt || a.MaxSeconds != b.MaxSeconds || r.held() != credit.PerCredit || len(r.track.calls) != 1 {
+	if !b.Allowed || a.UID != b.UID || a.ExpiresAt != b.ExpiresAt || a.MaxSeconds != b.MaxSeconds || r.held() != credit.PerCredit || r.track.calls[0].UID != r.track.calls[1].UID {
 		t.Fatalf("first %+v\nsecond %+v\nheld %d", a, b, r.held())
 	}
 	if c := r.ask("a", func(q *authz.Request) { q.To = "+31209999999" }); c.Allowed || c.Code != authz.CodeCallConflict {
@@ -350,8 +350,15 @@ func TestFailurePolicies(t *testing.T) {
 	t.Run("open lets every known account call up to the cap", func(t *testing.T) {
 		r := down(t, authz.PolicyOpen)
 		d := r.ask("x", as("new"))
-		if !d.Allowed || d.MaxSeconds != 600 || d.Policy != "open" {
+		if !d.Allowed || d.MaxSeconds != 300 || d.Policy != "open" {
 			t.Fatalf("%+v", d)
+		}
+		total := d.MaxSeconds
+		for i := range 20 {
+			total += r.ask(fmt.Sprint("o", i), as("new")).MaxSeconds
+		}
+		if total != 600 {
+			t.Fatalf("%d seconds were given away, the cap is 600", total)
 		}
 		if d := r.ask("y", as("nobody")); d.Code != authz.CodeAccountNotFound {
 			t.Fatalf("%+v", d)
@@ -367,6 +374,21 @@ func TestFailurePolicies(t *testing.T) {
 		r.redis.FlushAll()
 		if d := r.ask("x"); !d.Allowed || d.Policy != "known" {
 			t.Fatalf("%+v", d)
+		}
+	})
+	t.Run("one account that is lost does not stop the others", func(t *testing.T) {
+		r := newRig(t)
+		r.set.Policy.Mode = authz.PolicyClosed
+		r.Set(r.set)
+		r.account("other", 100)
+		r.redis.Del("rf:{p" + fmt.Sprintf("%02d", balance.Partition("acme", 64)) + "}:a:acme")
+		for i := range 10 {
+			if d := r.ask(fmt.Sprint("l", i)); d.Code != authz.CodeBalanceUnavailable {
+				t.Fatalf("the lost one: %+v", d)
+			}
+			if d := r.ask(fmt.Sprint("m", i), as("other")); !d.Allowed {
+				t.Fatalf("another: %+v", d)
+			}
 		}
 	})
 	t.Run("the store is asked again when it is back", func(t *testing.T) {

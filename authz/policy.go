@@ -25,7 +25,7 @@ type Policy struct {
 	Allowance time.Duration // known: talk time for each account and sidecar, until the store is back
 	KnownFor  time.Duration // known: how lately the balance must have been seen
 	Healthy   credit.Units  // known: and how high
-	OpenCap   time.Duration // open: talk time of one call
+	OpenCap   time.Duration // open: talk time for each account and sidecar, until the store is back
 }
 
 // seen is what is remembered of an account for the policy "known".
@@ -90,20 +90,28 @@ func (p *policyState) answered(account string, available credit.Units, now time.
 	}
 }
 
-// take gives an account talk time out of its allowance: half of what is left,
-// but at least a slice, so that several calls get some. 0 = none is left.
+// take gives an account talk time out of its allowance under the policy: half
+// of what is left, but at least a slice, so that several calls get some. 0 =
+// none is left.
 func (p *policyState) take(account string, pol *Policy, slice int64, now time.Time) int64 {
 	v, ok := p.accounts.Load(account)
-	if !ok {
+	allowance := pol.Allowance
+	switch {
+	case pol.Mode == PolicyOpen:
+		allowance = pol.OpenCap
+		if !ok {
+			v, _ = p.accounts.LoadOrStore(account, &seen{})
+		}
+	case pol.Mode != PolicyKnown || !ok:
 		return 0
 	}
 	s := v.(*seen)
-	if now.UnixMilli()-s.at.Load() > pol.KnownFor.Milliseconds() || s.available.Load() < int64(pol.Healthy) {
+	if pol.Mode == PolicyKnown && (now.UnixMilli()-s.at.Load() > pol.KnownFor.Milliseconds() || s.available.Load() < int64(pol.Healthy)) {
 		return 0
 	}
 	for {
 		used := s.used.Load()
-		left := int64(pol.Allowance/time.Second) - used
+		left := int64(allowance/time.Second) - used
 		give := min(left, max(slice, left/2))
 		if give <= 0 {
 			return 0
@@ -131,13 +139,7 @@ func (a *Authorizer) byPolicy(s *Settings, acct *Account, h *Hold, now time.Time
 	case acct.Status != Active:
 		return refuse(CodeAccountSuspended)
 	}
-	var seconds int64
-	switch s.Policy.Mode {
-	case PolicyKnown:
-		seconds = a.policy.take(acct.ID, &s.Policy, h.SliceSeconds, now)
-	case PolicyOpen:
-		seconds = int64(s.Policy.OpenCap / time.Second)
-	}
+	seconds := a.policy.take(acct.ID, &s.Policy, h.SliceSeconds, now)
 	if h.Limits.MaxSeconds > 0 {
 		seconds = min(seconds, h.Limits.MaxSeconds)
 	}

@@ -46,8 +46,8 @@ func (r *Record) DurationSeconds() int64 { return tariff.Seconds(r.TalkMS) }
 // Charged is all the call cost.
 func (r *Record) Charged() credit.Units { return r.Units + r.ExtraUnits }
 
-// recordFields counts the fields before the call's own text.
-const recordFields = 15
+// RecordFields counts a record's fields before the call's own text (see ParseTail).
+const RecordFields = 15
 
 // ParseRecord reads the text of an outbox entry: tab-separated
 //
@@ -56,9 +56,9 @@ const recordFields = 15
 //
 // where tail is the call's unchanging part (see ParseTail).
 func ParseRecord(s string) (Record, error) {
-	f := strings.SplitN(s, "\t", recordFields+1)
-	if len(f) != recordFields+1 {
-		return Record{}, fmt.Errorf("outbox record has %d fields, want %d", len(f), recordFields+1)
+	f := strings.SplitN(s, "\t", RecordFields+1)
+	if len(f) != RecordFields+1 {
+		return Record{}, fmt.Errorf("outbox record has %d fields, want %d", len(f), RecordFields+1)
 	}
 	var r Record
 	if len(f[0]) != 1 || State(f[0][0]).Rank() == 0 {

@@ -58,6 +58,13 @@ func (c checker) switches() {
 			}
 		}
 		c.webURL(at("control_url"), s.ControlURL)
+		if s.Dialect == DialectKamailio && c.sound(at("dialect"), at("heartbeat")) && s.Heartbeat {
+			c.fail(at("heartbeat"), "true", "is set, but a Kamailio never sends heartbeats: it lists its calls", "remove it")
+		}
+		if s.Dialect == DialectKamailio && s.ControlURL == "" && c.sound(at("dialect"), at("control_url")) {
+			c.fail(at("control_url"), "", "is missing: a Kamailio is controlled by JSON-RPC", "write such as http://127.0.0.1:5080/rpc")
+			continue
+		}
 		if s.ControlURL != "" || !c.sound(at("control_url")) {
 			continue
 		}

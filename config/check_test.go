@@ -107,9 +107,13 @@ func TestRules(t *testing.T) {
 		{"switch with a useless token", "switches: [{name: a, token: t}]", "", "switches[0].token", "control_url is empty", ""},
 		{"switch on failure", "switches: [{name: a, on_failure: stop}]", "", "switches[0].on_failure", "not one of the choices", "continue or terminate"},
 		{"switch time-out", "switches: [{name: a, timeout: 0}]", "", "switches[0].timeout", "too small", ""},
+		{"switch of no dialect", "switches: [{name: a, dialect: opensips}]", "", "switches[0].dialect", "not one of the choices", "http or kamailio"},
+		{"Kamailio that cannot be reached", "switches: [{name: a, dialect: kamailio}]", "", "switches[0].control_url", "is missing", "5080/rpc"},
+		{"Kamailio with heartbeats", "switches: [{name: a, dialect: kamailio, control_url: 'http://127.0.0.1:5080/rpc', heartbeat: true}]", "", "switches[0].heartbeat", "never sends", "remove it"},
+		{"Kamailio complete", "switches: [{name: a, dialect: kamailio, control_url: 'http://127.0.0.1:5080/rpc', token: t, timeout: 1s}]", "", "", "", ""},
 		{"switch complete", "switches: [{name: a, control_url: 'http://10.0.0.1:5060/c', token: t, list: true, heartbeat: true, on_failure: terminate, rearm: true, timeout: 1s}]", "", "", "", ""},
 		{"switches not a list", "switches: {name: a}", "", "switches", "not a list", ""},
-		{"switch not a table", "switches: [a]", "", "switches[0]", "not a switch", "name, control_url"},
+		{"switch not a table", "switches: [a]", "", "switches[0]", "not a switch", "name, dialect, control_url"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -230,7 +234,7 @@ func TestValidate(t *testing.T) {
 	c := Default()
 	c.Calls.Slice, c.Calls.ExtendBefore = 2*time.Second, 5*time.Second
 	c.Hook.Listen = "0.0.0.0:1"
-	c.Switches = []Switch{{Name: "a", OnFailure: "continue", Timeout: time.Second}}
+	c.Switches = []Switch{{Name: "a", Dialect: DialectHTTP, OnFailure: "continue", Timeout: time.Second}}
 	if got := len(Problems(c.Validate())); got != 2 {
 		t.Errorf("%d problems: %v", got, c.Validate())
 	}

@@ -116,6 +116,7 @@ type Calls struct {
 	MaxDuration        time.Duration `koanf:"max_duration" default:"0" min:"0" max:"720h" reload:"true" doc:"Longest call. 0: as long as credit lasts"`
 	ExtendBefore       time.Duration `koanf:"extend_before" default:"10s" min:"1ms" max:"1h" doc:"How long before a hold runs out the next slice is bought"`
 	WarnBefore         time.Duration `koanf:"warn_before" default:"30s" min:"0" max:"1h" doc:"How long before the cut-off the caller is warned. 0: not at all"`
+	HangupBefore       time.Duration `koanf:"hangup_before" default:"300ms" min:"0" max:"10s" doc:"How long before the last paid moment of a call the switch is told to hang up: its way there, and the delay of the answered event, fit in, and the call ends in its last paid second rather than in one it cannot pay"`
 	HeartbeatEvery     time.Duration `koanf:"heartbeat_every" default:"30s" min:"100ms" max:"1h" doc:"How often a heartbeating switch reports a live call"`
 	HeartbeatTimeout   time.Duration `koanf:"heartbeat_timeout" default:"90s" min:"200ms" max:"24h" doc:"Silence after which a heartbeating switch's call is doubted"`
 	LostAfter          time.Duration `koanf:"lost_after" default:"120s" min:"1s" max:"24h" doc:"Time past its limit after which a live call nobody can vouch for is settled to its last proof of life"`
@@ -145,9 +146,16 @@ type Tariffs struct {
 	Default string   `koanf:"default" default:"default" doc:"Tariff of accounts that name none"`
 }
 
+// The dialects of a [Switch].
+const (
+	DialectHTTP     = "http"
+	DialectKamailio = "kamailio"
+)
+
 // Switch is one call switch and what it can do.
 type Switch struct {
 	Name       string        `koanf:"name" doc:"What the switch calls itself in its requests"`
+	Dialect    string        `koanf:"dialect" default:"http" in:"http|kamailio" doc:"How it takes orders: http, the plain form of the hook contract; kamailio, JSON-RPC to a Kamailio with the configuration of deploy/kamailio, which lists and re-arms without being told to"`
 	ControlURL URL           `koanf:"control_url" doc:"Where it takes orders (hangup, warn, extend, list). Empty: it cannot be controlled"`
 	Token      Secret        `koanf:"token" doc:"Sent with each order as Authorization: Bearer"`
 	List       bool          `koanf:"list" default:"false" doc:"It can list its live calls"`

@@ -28,7 +28,7 @@ func TestDiff(t *testing.T) {
 		{"stripe.key", "(redacted)", "(redacted)", false},
 		{"calls.slice", "60s", "90s", false},
 		{"calls.lost_after", "120s", "60s", false},
-		{"switches", `[{name: a, control_url: "", token: "", list: false, heartbeat: false, on_failure: continue, rearm: false, timeout: 2s}]`, "[]", false},
+		{"switches", `[{name: a, dialect: http, control_url: "", token: "", list: false, heartbeat: false, on_failure: continue, rearm: false, timeout: 2s}]`, "[]", false},
 	}
 	if diff := cmp.Diff(wantReload, reload); diff != "" {
 		t.Error(diff)

@@ -35,7 +35,7 @@ func TestEverythingHasADefault(t *testing.T) {
 			RTPPorts: PortRange{20000, 24999}, MaxAnnouncements: 500},
 		Redis: Redis{Partitions: 64, Timeout: 250 * time.Millisecond},
 		Calls: Calls{Slice: time.Minute, MinSeconds: 1, UnansweredAfter: 4 * time.Minute, ExtendBefore: 10 * time.Second,
-			WarnBefore: 30 * time.Second, HeartbeatEvery: 30 * time.Second, HeartbeatTimeout: 90 * time.Second,
+			WarnBefore: 30 * time.Second, HangupBefore: 300 * time.Millisecond, HeartbeatEvery: 30 * time.Second, HeartbeatTimeout: 90 * time.Second,
 			LostAfter: 2 * time.Minute, MaxExtraCostMicros: 100_000_000, RejectedPerMinute: 60,
 			Tombstone: 15 * time.Minute, EndMark: 2 * time.Minute},
 		Policy: Policy{Mode: "known", KnownAllowance: 5 * time.Minute, OpenCap: 10 * time.Minute,

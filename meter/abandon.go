@@ -28,6 +28,7 @@ type abandons struct {
 type abandonment struct {
 	key     authz.Key
 	account string
+	asked   int64 // when: a request made later is not barred
 	due     int64
 	until   int64
 }
@@ -100,7 +101,7 @@ func (a *abandons) done(x *abandonment) {
 // cancels it. It does not wait, and is tried until Redis took it.
 func (m *Meter) Abandon(k authz.Key, account string) {
 	now := nowMS()
-	m.abandons.put(&abandonment{key: k, account: account, due: now + abandonAfter, until: now + abandonFor})
+	m.abandons.put(&abandonment{key: k, account: account, asked: now, due: now + abandonAfter, until: now + abandonFor})
 }
 
 func (m *Meter) dispatchAbandons(now int64) {
@@ -126,7 +127,7 @@ func (m *Meter) giveBack(x *abandonment) {
 	}
 	ctx, cancel := context.WithTimeout(m.work, m.cfg.Timeout)
 	defer cancel()
-	_, err := m.store.Release(ctx, authz.Release{Key: x.key, Account: x.account, Now: now, Reason: "abandoned", MarkUntil: now + m.ms.endMark})
+	_, err := m.store.Release(ctx, authz.Release{Key: x.key, Account: x.account, Now: now, Reason: "gone", Before: x.asked, MarkUntil: now + m.ms.endMark})
 	switch {
 	case err == nil:
 		m.forget(x.key, false)

@@ -194,7 +194,7 @@ func TestStopLeavesLiveCallsToTheSuccessor(t *testing.T) {
 		b.store.down.Store(true)
 		b.event(authz.EventEnded, "acme", "c2")
 		go func() {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			b.store.down.Store(false)
 		}()
 		b.halt()

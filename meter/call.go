@@ -14,8 +14,7 @@ import (
 type mark uint16
 
 const (
-	outbound  mark = 1 << iota // direction; else inbound
-	heartbeat                  // it has sent heartbeats: only those prove its life
+	heartbeat mark = 1 << iota // it has sent heartbeats: only those prove its life
 	short                      // less was granted than asked for: credit ends at until
 	warned                     // the caller was told so
 	ending                     // to be hung up
@@ -37,12 +36,13 @@ const (
 type call struct {
 	next    *call  // of the same hash
 	port    *port  // its switch
-	text    string // the call id, then the unchanging part as packed in Redis
+	text    string // direction (a byte), call id, then the unchanging part as packed in Redis
 	account string
 	price   unique.Handle[tariff.Price]
 
 	deadline int64 // held: when the hold lapses; live: since when it is ours; ending: when it is given up for lost
 	answered int64
+	heard    int64 // the answer's stamp by the switch's clock; 0 = none
 	proof    int64 // last proof of life
 	proven   int64 // the same, as Redis has it
 	until    int64 // talk time bought, ms
@@ -67,15 +67,11 @@ type call struct {
 func (c *call) has(m mark) bool { return c.marks&m != 0 }
 func (c *call) set(m mark)      { c.marks |= m }
 func (c *call) clear(m mark)    { c.marks &^= m }
-func (c *call) id() string      { return c.text[:c.idLen] }
+func (c *call) id() string      { return c.text[1 : 1+int(c.idLen)] }
 
-func (c *call) direction() authz.Direction {
-	if c.has(outbound) {
-		return authz.Outbound
-	}
-	return authz.Inbound
-}
+func (c *call) direction() authz.Direction { return authz.Direction(c.text[0]) }
 
+// key names the call. It never changes, so that no lock is needed for it.
 func (c *call) key() authz.Key {
 	return authz.Key{Switch: c.port.name, Direction: c.direction(), CallID: c.id()}
 }
@@ -90,9 +86,9 @@ func (c *call) talk(now int64) int64 { return now - c.answered }
 // whole writes the call out as package authz has it.
 func (c *call) whole() authz.Call {
 	var w authz.Call
-	_ = w.ParseTail(c.text[c.idLen:]) // written by AppendTail
+	_ = w.ParseTail(c.text[1+int(c.idLen):]) // written by AppendTail
 	w.Key, w.Account, w.State, w.Epoch = c.key(), c.account, c.state, c.epoch
-	w.UntilMS, w.AnsweredAt, w.ProofAt = c.until, c.answered, c.proof
+	w.UntilMS, w.AnsweredAt, w.AnsweredSwitch, w.ProofAt = c.until, c.answered, c.heard, c.proof
 	w.Held = w.Price.Cost(c.until)
 	for _, f := range [...]struct {
 		m    mark
@@ -108,12 +104,9 @@ func (c *call) whole() authz.Call {
 // newCall makes the compact form of a call.
 func newCall(w *authz.Call, p *port, account string) *call {
 	buf := make([]byte, 0, 512)
-	buf = w.AppendTail(append(buf, w.CallID...))
+	buf = w.AppendTail(append(append(buf, byte(w.Direction)), w.CallID...))
 	c := &call{port: p, text: string(buf), idLen: uint8(len(w.CallID)), account: account, price: unique.Make(w.Price),
 		max: int32(min(w.MaxSeconds, tariff.Unlimited))}
-	if w.Direction == authz.Outbound {
-		c.set(outbound)
-	}
 	c.renew(w)
 	return c
 }
@@ -123,7 +116,7 @@ func (c *call) renew(w *authz.Call) {
 	if w.State == authz.StateHeld {
 		c.deadline = w.ExpiresAt
 	}
-	c.state, c.epoch, c.until, c.answered = w.State, w.Epoch, w.UntilMS, w.AnsweredAt
+	c.state, c.epoch, c.until, c.answered, c.heard = w.State, w.Epoch, w.UntilMS, w.AnsweredAt, w.AnsweredSwitch
 	c.proof, c.proven = max(c.proof, w.ProofAt), w.ProofAt
 	for _, f := range [...]struct {
 		flag rune

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 )
@@ -21,6 +23,7 @@ type Config struct {
 	Slice            time.Duration // talk time bought at a time, whole seconds; 60 s
 	ExtendBefore     time.Duration // how long before the end of the last slice; 10 s
 	WarnBefore       time.Duration // how long before the end the caller is warned; 60 s, below 0: never
+	HangupBefore     time.Duration // how long before its last moment of credit a call is hung up, so that its end falls within; 0
 	HeartbeatTimeout time.Duration // silence after which a heartbeating call is not extended; 90 s
 	LostAfter        time.Duration // how long an end is waited for; 2 min
 
@@ -37,6 +40,8 @@ type Config struct {
 	Batch     int           // extensions in one pipeline; 25
 	Tick      time.Duration // precision of cut-offs; 50 ms
 	Normalize func(string) string
+	// Ended tells of calls that Redis lost which the ledger has, and in what state; nil: there is no ledger.
+	Ended func(ctx context.Context, uids []uuid.UUID) (map[uuid.UUID]authz.State, error)
 }
 
 func (c Config) withDefaults() Config {
@@ -78,7 +83,7 @@ func (c Config) withDefaults() Config {
 
 // settings are the Config's times in ms.
 type settings struct {
-	slice, extendBefore, warnBefore, retryBefore, heartbeatTimeout, lostAfter, tombstone, endMark int64
+	slice, extendBefore, warnBefore, hangupBefore, retryBefore, heartbeatTimeout, lostAfter, tombstone, endMark int64
 }
 
 // ErrNameTaken: another sidecar has registered under this one's name, and with
@@ -128,7 +133,7 @@ func New(cfg Config, store Store, accounts Accounts, switches map[string]Switch,
 	}
 	m := &Meter{cfg: cfg, store: store, accounts: accounts, log: log, met: metrics, ops: newPool(8),
 		wake: make(chan struct{}, 1), reclaim: make(chan struct{}, 1)}
-	m.ms = settings{slice: cfg.Slice.Milliseconds(), extendBefore: cfg.ExtendBefore.Milliseconds(), warnBefore: cfg.WarnBefore.Milliseconds(),
+	m.ms = settings{slice: cfg.Slice.Milliseconds(), extendBefore: cfg.ExtendBefore.Milliseconds(), warnBefore: cfg.WarnBefore.Milliseconds(), hangupBefore: cfg.HangupBefore.Milliseconds(),
 		retryBefore: min(2000, cfg.ExtendBefore.Milliseconds()/2), heartbeatTimeout: cfg.HeartbeatTimeout.Milliseconds(),
 		lostAfter: cfg.LostAfter.Milliseconds(), tombstone: cfg.Tombstone.Milliseconds(), endMark: cfg.EndMark.Milliseconds()}
 	for name, sw := range switches {

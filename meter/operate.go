@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/hmsovereign/ringfence/authz"
 )
 
@@ -132,7 +134,14 @@ func (m *Meter) restore(ctx context.Context, c *call) error {
 	w, contact := c.whole(), c.contact
 	sh.mu.Unlock()
 	now := nowMS()
+	over := func(uuid.UUID) bool { return false }
 	if now-contact > restoreWithin.Milliseconds() {
+		var err error
+		if over, err = m.over(ctx, w.UID); err != nil {
+			return fmt.Errorf("restore call: %w", err)
+		}
+	}
+	if over(w.UID) {
 		m.log.Warn("call is not in Redis any more and was not seen for long; given up", "call_id", w.CallID, "switch", w.Switch, "account", w.Account)
 		m.met.vanished.Inc()
 		m.forget(w.Key, false)
@@ -161,7 +170,7 @@ func (m *Meter) readopt(ctx context.Context, w *authz.Call, now int64) (authz.Ta
 	if err != nil || w.State != authz.StateLive {
 		return t, err
 	}
-	a := authz.Answer{Key: w.Key, Account: w.Account, Epoch: h.Epoch, Now: w.AnsweredAt, Day: h.Day, Cap: h.Limits.SpendPerDay, SliceMS: m.ms.slice}
+	a := authz.Answer{Key: w.Key, Account: w.Account, Epoch: h.Epoch, Now: w.AnsweredAt, At: w.AnsweredSwitch, Day: h.Day, Cap: h.Limits.SpendPerDay, SliceMS: m.ms.slice}
 	return m.store.Answered(ctx, a)
 }
 

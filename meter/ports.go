@@ -2,7 +2,6 @@ package meter
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -39,11 +38,10 @@ type Heartbeater interface {
 	Heartbeats() bool
 }
 
+// What a switch's control side answers, in the words that every dialect shares.
 var (
-	// ErrNoSuchCall: the switch does not know the call.
-	ErrNoSuchCall = errors.New("the switch has no such call")
-	// ErrNoControl: the switch can be told so only in the answer to a heartbeat.
-	ErrNoControl = errors.New("the switch has no control interface")
+	ErrNoSuchCall = authz.ErrNoSuchCall
+	ErrNoControl  = authz.ErrNoControl
 )
 
 // The reasons a switch is given for a hang-up.

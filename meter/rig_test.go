@@ -247,6 +247,9 @@ func (r *rig) wait(d time.Duration) {
 	synctest.Wait()
 }
 
+// pass lets the bubble's time pass for one of its goroutines.
+func pass(d time.Duration) { <-time.After(d) }
+
 // fakeSwitch is a switch in the bubble; each thing it is told is noted with the
 // second since the start of the rig's time.
 type fakeSwitch struct {

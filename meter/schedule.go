@@ -176,6 +176,12 @@ func (c *call) stalledReach() int64 {
 
 const never = int64(1) << 61
 
+// cutoff is the talk time, ms, at which a call that gets no more is hung up: a
+// little before what was bought is over, so that its end falls within.
+func (m *Meter) cutoff(c *call) int64 {
+	return c.until - min(m.ms.hangupBefore, c.until/2)
+}
+
 // grid is what extensions fall due on, so that they come in batches.
 const grid = 500
 
@@ -202,7 +208,7 @@ func (m *Meter) next(c *call, now int64) int64 {
 	switch {
 	case c.has(emergency):
 	case last:
-		due = min(due, end)
+		due = min(due, c.answered+m.cutoff(c))
 		if w := end - m.ms.warnBefore; byCredit && !c.has(warned) && m.ms.warnBefore > 0 && (w > now || !c.port.uncontrolled.Load()) {
 			look = min(look, max(w, now+1))
 		}
@@ -289,7 +295,7 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 	}
 	byCredit, last := c.last()
 	talk := c.talk(now)
-	over := (last || silent) && talk >= c.until || talk >= c.stalledReach()
+	over := last && talk >= m.cutoff(c) || silent && talk >= c.until || talk >= c.stalledReach()
 	if over && !c.has(emergency) {
 		why := whyCredit
 		switch {
@@ -302,7 +308,11 @@ func (m *Meter) step(sh *shard, c *call, now int64) (do action) {
 		return m.stepEnding(c, now, &again)
 	}
 	if !c.has(emergency) {
-		if again = min(again, c.answered+c.stalledReach()); last || silent {
+		again = min(again, c.answered+c.stalledReach())
+		switch {
+		case last:
+			again = min(again, c.answered+m.cutoff(c))
+		case silent:
 			again = min(again, c.answered+c.until)
 		}
 	}

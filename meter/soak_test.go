@@ -63,7 +63,7 @@ func (x *exchange) report(ev authz.Event) {
 					return
 				}
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 	})
 }
@@ -72,7 +72,7 @@ func (x *exchange) late(ev authz.Event) {
 	x.report(ev)
 	if x.chance(20) { // again, a little later
 		x.reports.Go(func() {
-			time.Sleep(x.some(20 * time.Second))
+			pass(x.some(20 * time.Second))
 			x.report(ev)
 		})
 	}
@@ -89,7 +89,7 @@ func (x *exchange) hangUp(id string) {
 	ev := authz.Event{Type: authz.EventEnded, Key: key(id), Account: l.account, AnsweredAt: l.answered, EndedAt: l.hungUpAt, NeverAnswered: l.answered == 0}
 	x.mu.Unlock()
 	x.reports.Go(func() {
-		time.Sleep(x.some(3 * time.Second)) // it may overtake the answer
+		pass(x.some(3 * time.Second)) // it may overtake the answer
 		x.late(ev)
 	})
 }
@@ -150,7 +150,7 @@ func (x *exchange) call(id, account string) {
 	x.mu.Lock()
 	x.calls[id] = &leg{account: account}
 	x.mu.Unlock()
-	time.Sleep(x.some(30 * time.Second))
+	pass(x.some(30 * time.Second))
 	if x.chance(80) {
 		x.mu.Lock()
 		l := x.calls[id]
@@ -161,7 +161,7 @@ func (x *exchange) call(id, account string) {
 		} else {
 			x.mu.Unlock()
 		}
-		time.Sleep(x.some(8 * time.Minute))
+		pass(x.some(8 * time.Minute))
 	}
 	x.hangUp(id)
 }
@@ -196,33 +196,33 @@ func soak(t *testing.T, seed uint64, stores []*bubbled) {
 	var calls sync.WaitGroup
 	for i := range 120 {
 		calls.Go(func() {
-			time.Sleep(x.some(15 * time.Minute))
+			pass(x.some(15 * time.Minute))
 			x.call("c"+strconv.Itoa(i), []string{"rich", "poor", "mid"}[i%3])
 		})
 	}
 	calls.Go(func() { // outages of Redis, as each sidecar sees them
 		for range 8 {
-			time.Sleep(x.some(3 * time.Minute))
+			pass(x.some(3 * time.Minute))
 			s := stores[int(x.some(2))]
 			flag := &s.down
 			if x.chance(50) {
 				flag = &s.mute
 			}
 			flag.Store(true)
-			time.Sleep(x.some(40 * time.Second))
+			pass(x.some(40 * time.Second))
 			flag.Store(false)
 		}
 	})
 	calls.Go(func() { // a is killed: nothing reaches it, nothing leaves it
-		time.Sleep(5*time.Minute + x.some(5*time.Minute))
+		pass(5*time.Minute + x.some(5*time.Minute))
 		for a.m.Stats().Backlog > 0 { // what it had only kept would be lost with it
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		x.mu.Lock()
 		x.sidecars[0] = nil
 		x.mu.Unlock()
 		stores[0].dead.Store(true)
-		time.Sleep(x.some(40 * time.Second))
+		pass(x.some(40 * time.Second))
 		again := *a
 		again.store = stores[2]
 		again.run(x)
@@ -232,7 +232,7 @@ func soak(t *testing.T, seed uint64, stores []*bubbled) {
 	})
 	calls.Wait()
 	x.reports.Wait()
-	time.Sleep(20 * time.Minute)
+	pass(20 * time.Minute)
 	synctest.Wait()
 
 	now := x.sidecars[0]

@@ -21,7 +21,7 @@ func (m *metronome) frame() bool {
 		return false
 	}
 	m.at = append(m.at, time.Now())
-	time.Sleep(m.slow) // in a synctest bubble
+	<-time.After(m.slow) // in a synctest bubble
 	return true
 }
 

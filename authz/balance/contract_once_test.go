@@ -27,7 +27,7 @@ var onceClauses = []clause{
 			func(e *authz.End) { e.EndedAt, e.AnsweredAt = ended, noon },
 		} {
 			st := r.settled("a", again)
-			same(r, "answer", st, authz.Settlement{State: authz.StateSettled, UID: first.UID, Duplicate: true, Units: first.Units,
+			same(r, "answer", st, authz.Settlement{State: authz.StateSettled, UID: first.UID, Duplicate: true, TalkMS: first.TalkMS, Units: first.Units, Micros: first.Micros,
 				ExtraUnits: first.ExtraUnits, Available: first.Available, Seq: first.Seq})
 		}
 		same(r, "records", len(r.records()), 1)

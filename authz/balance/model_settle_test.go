@@ -19,6 +19,10 @@ func (m *model) settle(e authz.End) (authz.Settlement, error) {
 		if over {
 			st.ExtraUnits = units(c.ExtraMicros, c.Price.CreditPrice)
 			st.Units = c.Charged - st.ExtraUnits
+			if st.TalkMS = c.UntilMS; c.State == authz.StateLost {
+				st.TalkMS = max(0, c.ProofAt-c.AnsweredAt)
+			}
+			st.Micros = c.Price.Money(st.TalkMS)
 		}
 		return st, nil
 	}
@@ -60,6 +64,8 @@ func (m *model) settle(e authz.End) (authz.Settlement, error) {
 	c.State, c.Charged, c.ExtraMicros, c.OverAt = authz.StateSettled, total, e.ExtraMicros, e.Now
 	if e.Lost {
 		c.State = authz.StateLost
+	} else {
+		c.UntilMS = r.TalkMS
 	}
 	m.record(c, r)
 	return authz.Settlement{State: c.State, UID: c.UID, TalkMS: r.TalkMS, Units: r.Units, Micros: r.Micros, ExtraUnits: r.ExtraUnits,

@@ -19,7 +19,8 @@ type script struct {
 // memory is full carry the flag that allows it; miniredis does not know the header.
 type scripts struct {
 	authorize, answered, extend, settle, release, claim, adopt, prove, kill,
-	grant, open, status, reap, lease, register, rebuild, restore, replay *script
+	grant, open, status, reap, lease, register,
+	begin, filled, shut, reopen, bury, rebuild, restore, replay *script
 }
 
 func loadScripts(embedded bool) (*scripts, error) {
@@ -62,6 +63,11 @@ func loadScripts(embedded bool) (*scripts, error) {
 		reap:      get("reap", full, oom),
 		lease:     get("lease", lean, oom),
 		register:  get("register", lean, oom),
+		begin:     get("begin", full, oom),
+		filled:    get("filled", full, oom),
+		shut:      get("shut", full, oom),
+		reopen:    get("reopen", full, oom),
+		bury:      get("bury", full, oom),
 		rebuild:   get("rebuild", full, oom),
 		restore:   get("restore", full, oom),
 		replay:    get("replay", full, oom),

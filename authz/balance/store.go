@@ -95,11 +95,19 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.rdb.HSetNX(ctx, deploymentKey, "partitions", s.partitions).Err(); err != nil {
 		return classify("check deployment", err)
 	}
+	return s.Compare(ctx)
+}
+
+// Compare tells whether the number of partitions is the deployment's, and fixes
+// nothing where there is none yet. Errors: ErrPartitions, authz.ErrDown.
+func (s *Store) Compare(ctx context.Context) error {
 	n, err := s.rdb.HGet(ctx, deploymentKey, "partitions").Int()
-	if err != nil {
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil
+	case err != nil:
 		return classify("check deployment", err)
-	}
-	if n != s.partitions {
+	case n != s.partitions:
 		return fmt.Errorf("%w: %d are configured, Redis has %d; set redis.partitions: %d", ErrPartitions, s.partitions, n, n)
 	}
 	return nil

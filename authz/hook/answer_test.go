@@ -133,7 +133,7 @@ func TestEventAnswers(t *testing.T) {
 		{"abandoned", authz.EventResult{Settlement: authz.Settlement{State: authz.StateReleased, UID: uid}}, nil, 200, id + `"released"}`},
 		{"heartbeat", authz.EventResult{Action: "warn", Remaining: 20}, nil, 200, `{"action":"warn","remaining_seconds":20}`},
 		{"heartbeat", authz.EventResult{}, nil, 200, `{"action":"continue","remaining_seconds":0}`},
-		{"heartbeat", authz.EventResult{Kept: true}, nil, 202, `{"call_id":"c1","status":"kept"}`},
+		{"heartbeat", authz.EventResult{Kept: true, Action: "continue"}, nil, 200, `{"action":"continue","remaining_seconds":0}`},
 		{"ended", authz.EventResult{Kept: true}, nil, 202, `{"call_id":"c1","status":"kept"}`},
 		{"ended", authz.EventResult{}, fmt.Errorf("end: %w", authz.ErrNotAnswered), 400, errorJSON("missing_field",
 			"answered_at is missing, and no answer of this call is recorded; send it, or null where the call was never answered.", "answered_at")},

@@ -89,7 +89,7 @@ type Config struct {
 	MaxBody       int           // bytes of one request's body; DefaultMaxBody
 	Deadline      time.Duration // for the decision on one request; DefaultDeadline
 	MaxConcurrent int           // authorize and quote requests at a time; DefaultMaxConcurrent
-	ExtraCostMax  int64         // most micros that one extra_cost may say; DefaultExtraCostMax
+	ExtraCostMax  int64         // most micros that one extra_cost may say, -1 for none; DefaultExtraCostMax
 	IdleTimeout   time.Duration // how long a kept-alive connection may rest; DefaultIdleTimeout
 
 	Now func() time.Time // nil: time.Now
@@ -167,8 +167,8 @@ func (c Config) check() (*net.TCPAddr, error) {
 	if c.MaxConcurrent < 0 {
 		bad("max_concurrent", c.MaxConcurrent, "must be above zero")
 	}
-	if c.ExtraCostMax < 0 {
-		bad("extra_cost_max", c.ExtraCostMax, "must be above zero")
+	if c.ExtraCostMax < -1 {
+		bad("extra_cost_max", c.ExtraCostMax, "must be above zero, or -1 for none")
 	}
 	if c.IdleTimeout < 0 {
 		bad("idle_timeout", c.IdleTimeout, "must be above zero")

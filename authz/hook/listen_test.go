@@ -41,7 +41,7 @@ hook audio_url "ftp://x": not an http or https URL; write one such as http://10.
 hook announcer "pbx": address pbx: missing port in address; write host:port
 hook deadline "-1ns": must be above zero
 hook max_concurrent "-2": must be above zero
-hook extra_cost_max "-3": must be above zero
+hook extra_cost_max "-3": must be above zero, or -1 for none
 hook idle_timeout "-4ns": must be above zero`
 	if err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -302,7 +302,7 @@ func (x *exchange) event() {
 	if !x.wellFormed(d) {
 		return
 	}
-	ev, p := in.event(s.cfg.Now().UnixMilli(), s.cfg.ExtraCostMax)
+	ev, p := in.event(s.cfg.Now().UnixMilli(), max(s.cfg.ExtraCostMax, 0))
 	if p != nil {
 		x.problem(p)
 		return
@@ -342,16 +342,17 @@ func (x *exchange) reported(ev *authz.Event, r *authz.EventResult, err error) {
 		}
 		x.answer(http.StatusServiceUnavailable, errorBody{Code: authz.CodeBalanceUnavailable,
 			Message: "The event could not be worked right now; send it again."})
-	case r.Kept:
-		x.status = http.StatusAccepted
-		x.reply(&reportBody{CallID: ev.CallID, Status: statusKept})
 	case ev.Type == authz.EventHeartbeat:
+		// One that is kept is answered too: a switch obeys the action it gets.
 		action := r.Action
 		if action == "" {
 			action = actionContinue
 		}
 		x.status = http.StatusOK
 		x.reply(&heartbeatBody{Action: action, Remaining: r.Remaining})
+	case r.Kept:
+		x.status = http.StatusAccepted
+		x.reply(&reportBody{CallID: ev.CallID, Status: statusKept})
 	default:
 		x.status = http.StatusOK
 		x.reply(newReport(ev, r))

@@ -52,11 +52,14 @@ func (k *reconcileCmd) Run(c *console) error {
 		if !f.Fixed {
 			wrong++
 		}
+		if f.Unproven > 0 {
+			fmt.Fprintf(c.out, "%s: the end of %d calls cannot be proven%s\n", f.Account, f.Unproven, map[bool]string{true: "; accepted", false: ""}[f.Fixed])
+		}
 		fmt.Fprintf(c.out, "%s: available differs by %d units (settled %d, granted %d, held %d)%s\n", f.Account, f.Drift, f.Settled, f.Granted, f.Held,
 			map[bool]string{true: "; repaired", false: ""}[f.Fixed])
 		for _, cause := range f.Causes {
 			if cause.Call != "" {
-				fmt.Fprintf(c.out, "  call %s: ", cause.Call)
+				fmt.Fprintf(c.out, "  call %s (%s): ", cause.Call, cause.Key)
 			} else {
 				fmt.Fprint(c.out, "  ")
 			}

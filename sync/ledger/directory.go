@@ -36,7 +36,8 @@ func (l *Ledger) Revision(ctx context.Context) (int64, error) {
 	return n, wrap("directory revision", err)
 }
 
-// Changes returns what has changed after a revision; 0 gives the whole directory. Of tariffs each new version comes,
+// Changes returns what has changed after a revision; 0 gives the whole directory, removed numbers
+// included: whoever mirrors it may still have them. Of tariffs each new version comes,
 // oldest first; of everything else the present state.
 func (l *Ledger) Changes(ctx context.Context, since int64) (Changes, error) {
 	var c Changes
@@ -58,7 +59,7 @@ func (l *Ledger) Changes(ctx context.Context, since int64) (Changes, error) {
 		return tx.c.Query(ctx, tx.sql.NumbersChanged, after, func(row Scanner) error {
 			n, err := readNumber(row)
 			switch {
-			case n.removed && since > 0:
+			case n.removed:
 				c.Removed = append(c.Removed, n.Revised)
 			case !n.removed:
 				c.Numbers = append(c.Numbers, n.Revised)

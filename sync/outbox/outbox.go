@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +35,8 @@ type Config struct {
 	Streams []string      // key of each partition's stream
 	Holder  string        // this sidecar's name, unique in the deployment
 	Epoch   func() int64  // its fencing epoch: its place among the living
-	Batch   int           // records of one partition in one transaction; 500
+	Batch   int           // records of one partition read at a time; 500
+	Most    int           // records in one transaction; 1000
 	Poll    time.Duration // between two looks while nothing comes; 200 ms
 	Lease   time.Duration // of a partition; 10 s
 	Timeout time.Duration // of one question to Redis; 2 s
@@ -54,12 +57,20 @@ func (c Config) withDefaults() Config {
 	if c.Batch == 0 {
 		c.Batch = 500
 	}
+	if c.Most == 0 {
+		c.Most = 1000
+	}
 	return c
 }
 
 const (
 	group    = "ledger"
 	consumer = "reader"
+	// recheck is how often what is pending is looked at although nothing failed
+	// here: a Redis that went back has entries pending that nobody works on.
+	recheck = 3 * time.Second
+	// waitMost bounds the pause after failures.
+	waitMost = 2 * time.Second
 )
 
 // Reader reads the outbox into the ledger.
@@ -79,8 +90,9 @@ type Reader struct {
 // partition is one that this sidecar reads.
 type partition struct {
 	stream  string
-	pending bool // what an earlier reader left comes first
-	made    bool // the consumer group exists
+	pending bool      // what an earlier reader left comes first
+	checked time.Time // when nothing was left
+	made    bool      // the consumer group exists
 }
 
 // New makes a Reader. met may be nil.
@@ -141,7 +153,9 @@ func (r *Reader) read(ctx context.Context) {
 				r.log.Error("outbox does not reach the ledger; records wait in Redis", "error", err)
 			}
 			failing = true
-			wait = min(max(2*wait, r.cfg.Poll), 5*time.Second)
+			if wait = min(max(2*wait, r.cfg.Poll), waitMost); n > 0 { // the other partitions have more
+				continue
+			}
 		case n > 0:
 			if failing {
 				r.log.Info("outbox reaches the ledger again")
@@ -164,24 +178,28 @@ func (r *Reader) read(ctx context.Context) {
 // entry is one record of a stream with the text it came as.
 type entry struct {
 	stream, id, raw string
+	deleted         bool // only its acknowledgement is missing
 }
 
 // once reads a batch of every partition held, commits it and acknowledges it.
-// It tells how many records that were.
-func (r *Reader) once(ctx context.Context) (int, error) {
+// It tells how many records that were; where some partitions failed, there is an
+// error too.
+func (r *Reader) once(ctx context.Context) (n int, err error) {
 	entries, err := r.fetch(ctx)
-	if err != nil || len(entries) == 0 {
-		return 0, err
+	for len(entries) > 0 {
+		some := entries[:min(len(entries), r.cfg.Most)]
+		e := r.commit(ctx, some)
+		if e == nil {
+			e = r.ack(ctx, some)
+		}
+		if e != nil {
+			r.again(entries)
+			return n, e
+		}
+		entries = entries[len(some):]
+		n += len(some)
 	}
-	if err := r.commit(ctx, entries); err != nil {
-		r.again(entries)
-		return 0, err
-	}
-	if err := r.ack(ctx, entries); err != nil {
-		r.again(entries)
-		return 0, err
-	}
-	return len(entries), nil
+	return n, err
 }
 
 // again has the partitions of these entries read their pending ones first.
@@ -197,59 +215,67 @@ func (r *Reader) again(entries []entry) {
 	}
 }
 
-// fetch asks every partition in one pipeline that does not block.
+// fetch asks every partition in one pipeline that does not block. Partitions
+// that fail do not keep the others back.
 func (r *Reader) fetch(ctx context.Context) ([]entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	r.mu.Lock()
-	parts := make([]*partition, 0, len(r.held))
-	for _, p := range r.held {
-		parts = append(parts, p)
-	}
+	all := slices.Collect(maps.Values(r.held))
 	r.mu.Unlock()
+	parts, failed := r.makeGroups(ctx, all)
 	if len(parts) == 0 {
-		return nil, nil
-	}
-	if err := r.makeGroups(ctx, parts); err != nil {
-		return nil, err
+		return nil, failed
 	}
 	pipe := r.rdb.Pipeline()
 	cmds := make([]*redis.XStreamSliceCmd, len(parts))
-	from := make([]string, len(parts))
+	left := make([]bool, len(parts))
 	r.mu.Lock()
 	for i, p := range parts {
-		from[i] = ">"
-		if p.pending {
-			from[i] = "0"
+		from := ">"
+		if left[i] = p.pending || time.Since(p.checked) > recheck; left[i] {
+			from = "0"
 		}
-		cmds[i] = pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: consumer, Streams: []string{p.stream, from[i]},
+		cmds[i] = pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: consumer, Streams: []string{p.stream, from},
 			Count: int64(r.cfg.Batch), Block: -1})
 	}
 	r.mu.Unlock()
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		if redis.HasErrorPrefix(err, "NOGROUP") {
-			r.forgetGroups()
-		}
-		return nil, fmt.Errorf("read outbox: %w", err)
-	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	var out []entry
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, c := range cmds {
+		p := parts[i]
+		if err := c.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			// What Redis may have given out all the same is pending now.
+			p.pending = true
+			p.made = p.made && !redis.HasErrorPrefix(err, "NOGROUP")
+			failed = fmt.Errorf("read outbox: %w", err)
+			continue
+		}
 		n := 0
 		for _, s := range c.Val() {
 			for _, m := range s.Messages {
-				raw, _ := m.Values["r"].(string)
-				out = append(out, entry{stream: s.Stream, id: m.ID, raw: raw})
+				out = append(out, newEntry(s.Stream, &m))
 				n++
 			}
 		}
-		if from[i] == "0" && n == 0 {
-			parts[i].pending = false
+		if left[i] && n == 0 {
+			p.pending, p.checked = false, time.Now()
 			poke(r.look)
 		}
 	}
-	return out, nil
+	return out, failed
+}
+
+func newEntry(stream string, m *redis.XMessage) entry {
+	e := entry{stream: stream, id: m.ID, deleted: m.Values == nil}
+	raw, ok := m.Values["r"].(string)
+	if !ok && !e.deleted {
+		raw = fmt.Sprint(m.Values) // no record: set aside as it is
+	}
+	e.raw = raw
+	return e
 }
 
 func poke(c chan struct{}) {
@@ -259,40 +285,32 @@ func poke(c chan struct{}) {
 	}
 }
 
-// makeGroups makes the consumer group of streams that have none yet.
-func (r *Reader) makeGroups(ctx context.Context, parts []*partition) error {
+// makeGroups makes the consumer group of streams that have none yet, and gives
+// the partitions that have one.
+func (r *Reader) makeGroups(ctx context.Context, parts []*partition) (ready []*partition, failed error) {
 	pipe := r.rdb.Pipeline()
-	var made []*partition
+	var without []*partition
 	for _, p := range parts {
-		if !p.made {
-			pipe.XGroupCreateMkStream(ctx, p.stream, group, "0")
-			made = append(made, p)
-		}
-	}
-	if len(made) == 0 {
-		return nil
-	}
-	cmds, err := pipe.Exec(ctx)
-	for i, c := range cmds {
-		if e := c.Err(); e == nil || redis.HasErrorPrefix(e, "BUSYGROUP") {
-			made[i].made = true
+		if p.made {
+			ready = append(ready, p)
 			continue
 		}
-		return fmt.Errorf("make consumer group: %w", c.Err())
+		pipe.XGroupCreateMkStream(ctx, p.stream, group, "0")
+		without = append(without, p)
 	}
-	if len(cmds) < len(made) {
-		return fmt.Errorf("make consumer groups: %w", err)
+	if len(without) == 0 {
+		return ready, nil
 	}
-	return nil
-}
-
-// forgetGroups has the groups made again: Redis has lost some.
-func (r *Reader) forgetGroups() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.held {
-		p.made = false
+	cmds, _ := pipe.Exec(ctx) // each command has its own error
+	for i, c := range cmds {
+		if err := c.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+			failed = fmt.Errorf("make consumer group: %w", err)
+			continue
+		}
+		without[i].made = true
+		ready = append(ready, without[i])
 	}
+	return ready, failed
 }
 
 // commit takes the entries into the ledger. What can never be a call is set
@@ -306,8 +324,8 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 	var aside []ledger.RefusedRecord
 	oldest := start
 	for _, e := range entries {
-		if e.raw == "" {
-			continue // deleted before: only its acknowledgement was missing
+		if e.deleted {
+			continue
 		}
 		if t := stamped(e.id); t.Before(oldest) {
 			oldest = t
@@ -376,12 +394,13 @@ func (r *Reader) ack(ctx context.Context, entries []entry) error {
 	for _, e := range entries {
 		ids[e.stream] = append(ids[e.stream], e.id)
 	}
-	// Both or neither: one acknowledged but not deleted would be read by nobody
-	// and counted for ever.
-	pipe := r.rdb.TxPipeline()
+	// Deleted first: one that is deleted and not acknowledged is pending still, and
+	// acknowledged later; the other way round it would be read by nobody and counted
+	// for ever. (On Redis Cluster no transaction can do both for several streams.)
+	pipe := r.rdb.Pipeline()
 	for stream, list := range ids {
-		pipe.XAck(ctx, stream, group, list...)
 		pipe.XDel(ctx, stream, list...)
+		pipe.XAck(ctx, stream, group, list...)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("acknowledge outbox: %w", err)

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/sync/ledger"
@@ -16,33 +14,46 @@ import (
 
 // Finding is what a comparison of one account found.
 type Finding struct {
-	Account string       `json:"account"`
-	Drift   credit.Units `json:"drift_units"` // Redis' available less what the ledger says it should be
-	Settled credit.Units `json:"settled_drift_units"`
-	Granted credit.Units `json:"granted_drift_units"`
-	Held    credit.Units `json:"held_drift_units"`
-	Waiting int64        `json:"grants_waiting"` // grants of the ledger that Redis has not applied yet
-	Lost    bool         `json:"lost,omitempty"` // Redis does not have the account
-	Behind  bool         `json:"went_back,omitempty"`
-	Busy    bool         `json:"busy,omitempty"` // it did not hold still long enough to be compared
-	Causes  []Cause      `json:"causes,omitempty"`
-	Fixed   bool         `json:"repaired,omitempty"`
+	Account  string       `json:"account"`
+	Drift    credit.Units `json:"drift_units"` // Redis' available less what the ledger says it should be
+	Settled  credit.Units `json:"settled_drift_units"`
+	Granted  credit.Units `json:"granted_drift_units"`
+	Held     credit.Units `json:"held_drift_units"`
+	Waiting  int64        `json:"grants_waiting"` // grants of the ledger that Redis has not applied yet
+	Lost     bool         `json:"lost,omitempty"` // Redis does not have the account
+	Behind   bool         `json:"went_back,omitempty"`
+	Busy     bool         `json:"busy,omitempty"`     // it did not hold still long enough to be compared
+	Unproven int          `json:"unproven,omitempty"` // calls whose end no store can prove; they are among the causes
+	Causes   []Cause      `json:"causes,omitempty"`
+	Fixed    bool         `json:"repaired,omitempty"`
 }
 
 // Cause explains a part of a drift.
 type Cause struct {
 	What  string       `json:"what"`
 	Call  string       `json:"call,omitempty"` // uid
+	Key   string       `json:"key,omitempty"`  // switch:direction:call_id
 	Units credit.Units `json:"units"`
 }
 
 // OK tells whether nothing needs to be done.
 func (f *Finding) OK() bool {
-	return f.Drift == 0 && f.Settled == 0 && f.Granted == 0 && f.Held == 0 && !f.Lost && !f.Behind
+	return !f.drifts() && f.Unproven == 0
+}
+
+// drifts tells whether Redis and the ledger differ.
+func (f *Finding) drifts() bool {
+	return f.Drift != 0 || f.Settled != 0 || f.Granted != 0 || f.Held != 0 || f.Lost || f.Behind
 }
 
 // Comparer compares Redis with the ledger, account by account.
 type Comparer struct {
+	// Unproven gives the calls of an account that were on when their sidecar was
+	// killed and that no store has; nil: there are none. Set it before use.
+	Unproven func(account string) []authz.Call
+	// Accept has those of an account reported no more: it was repaired.
+	Accept func(account string)
+
 	ledger  Ledger
 	store   Store
 	rebuild *Rebuilder
@@ -74,7 +85,7 @@ func (c *Comparer) All(ctx context.Context, repair bool, fn func(Finding) error)
 		if f.OK() && !f.Busy {
 			return nil
 		}
-		if !f.OK() {
+		if f.drifts() {
 			drift += max(f.Drift, -f.Drift)
 			drifting++
 		}
@@ -105,8 +116,9 @@ func (c *Comparer) Run(ctx context.Context, every time.Duration) {
 			if f.Behind {
 				c.rebuild.Behind(f.Account)
 			}
-			if !f.OK() {
-				c.log.Error("Redis and the ledger differ; see: ringfence reconcile", "account", f.Account, "units", int64(f.Drift), "lost", f.Lost, "went_back", f.Behind)
+			if f.drifts() {
+				c.log.Error("Redis and the ledger differ; see: ringfence reconcile", "account", f.Account, "units", int64(f.Drift),
+					"lost", f.Lost, "went_back", f.Behind, "cause", f.cause())
 			}
 			return nil
 		})
@@ -116,54 +128,89 @@ func (c *Comparer) Run(ctx context.Context, every time.Duration) {
 	}
 }
 
-const still = 20 // looks at an account that does not hold still
+const (
+	looks     = 12 // at an account that does not hold still
+	lookPause = 100 * time.Millisecond
+	agree     = 2 // looks in a row that find the same difference
+)
 
-// Account compares one account.
+// Account compares one account. What differs for a moment, since the ledger is
+// being written, does not differ twice.
 func (c *Comparer) Account(ctx context.Context, id string, repair bool) (Finding, error) {
 	f := Finding{Account: id, Busy: true}
-	for range still {
+	var last Finding
+	same := 0
+	for i := range looks {
+		if i > 0 && !sleep(ctx, lookPause) {
+			return f, ctx.Err()
+		}
 		ok, err := c.look(ctx, id, &f)
 		if err != nil {
 			return f, err
 		}
-		if ok {
-			f.Busy = false
+		if !ok {
+			continue
+		}
+		if !f.drifts() {
+			same = agree
 			break
 		}
-		if !sleep(ctx, 10*time.Millisecond) {
-			return f, ctx.Err()
+		if same == 0 || f.Drift == last.Drift && f.Settled == last.Settled && f.Granted == last.Granted && f.Held == last.Held && f.Lost == last.Lost && f.Behind == last.Behind {
+			same++
+		} else {
+			same = 1
+		}
+		if last = f; same == agree {
+			break
 		}
 	}
-	if f.Busy || f.OK() {
+	if same < agree {
+		return Finding{Account: id, Busy: true}, nil
+	}
+	if c.Unproven != nil {
+		for _, call := range c.Unproven(id) {
+			f.Unproven++
+			f.Causes = append(f.Causes, Cause{What: "was on when its sidecar was killed, and no store has it: its end cannot be proven, nothing was charged for it",
+				Call: call.UID.String(), Key: call.Key.String(), Units: call.Held})
+		}
+	}
+	if repair && f.Unproven > 0 && c.Accept != nil {
+		c.Accept(id)
+		f.Fixed = true
+	}
+	if !f.drifts() {
 		return f, nil
 	}
-	if err := c.explain(ctx, &f); err != nil {
+	if err := c.explain(ctx, &f); err != nil || !repair {
 		return f, err
 	}
-	if !repair {
-		return f, nil
-	}
-	done, err := c.rebuild.account(ctx, id, !f.Lost, c.rebuild.opensAt())
+	done, err := c.rebuild.one(ctx, id, !f.Lost)
 	if err != nil {
 		return f, err
 	}
-	if f.Fixed = done; done {
+	f.Fixed = f.Fixed || done
+	if done {
 		c.met.repaired.Inc()
 		c.log.Warn("account repaired: Redis is what the ledger says", "account", id, "units", int64(f.Drift), "cause", f.cause())
-		return f, c.store.AnnounceRebuild(ctx)
 	}
 	return f, nil
 }
 
 // cause is the first explanation, for the log.
 func (f *Finding) cause() string {
-	if len(f.Causes) == 0 {
-		return "unexplained"
+	for _, c := range f.Causes {
+		if c.Call != "" {
+			return c.What + ": call " + c.Call
+		}
+		return c.What
 	}
-	return f.Causes[0].What
+	return "unexplained"
 }
 
-// look compares, unless the account changed meanwhile or records wait.
+// lookWithin bounds the wait for the outbox in one look.
+const lookWithin = 3 * time.Second
+
+// look compares what Redis has now. It tells whether it could.
 func (c *Comparer) look(ctx context.Context, id string, f *Finding) (bool, error) {
 	before, err := c.store.Balance(ctx, id)
 	if errors.Is(err, authz.ErrLost) {
@@ -173,13 +220,14 @@ func (c *Comparer) look(ctx context.Context, id string, f *Finding) (bool, error
 	if err != nil {
 		return false, err
 	}
-	partition := c.store.PartitionOf(id)
-	if n, err := c.store.OutboxWaiting(ctx, partition); err != nil || n > 0 {
+	if err := c.rebuild.drain(ctx, c.store.PartitionOf(id), lookWithin); errors.Is(err, errWaiting) {
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
-	totals, err := c.ledger.Totals(ctx, id)
-	if err != nil {
-		return false, fmt.Errorf("compare %s: %w", id, err)
+	settled, totals, ok, err := c.settled(ctx, id, before.Seq)
+	if err != nil || !ok {
+		return false, err
 	}
 	granted, err := c.granted(ctx, id, &totals, before.GrantSeq)
 	if err != nil {
@@ -196,13 +244,52 @@ func (c *Comparer) look(ctx context.Context, id string, f *Finding) (bool, error
 		return false, err
 	}
 	after, err := c.store.Balance(ctx, id)
-	if err != nil || after.Seq != before.Seq {
+	if errors.Is(err, authz.ErrLost) {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
-	*f = Finding{Account: id, Settled: before.Settled - totals.Settled, Granted: before.Granted - granted, Held: before.Held - holds,
-		Waiting: totals.Grants - before.GrantSeq, Behind: before.Seq < totals.Seq}
-	f.Drift = before.Available - (granted - totals.Settled - holds)
+	if after.Seq != before.Seq {
+		holds = before.Held // the calls were not those of one moment
+	}
+	*f = Finding{Account: id, Settled: before.Settled - settled, Granted: before.Granted - granted, Held: before.Held - holds,
+		Waiting: totals.Grants - before.GrantSeq, Behind: after.Seq < totals.Seq}
+	f.Drift = before.Available - (granted - settled - holds)
 	return true, nil
+}
+
+// laterMost is how many calls may come into the ledger while it is compared.
+const laterMost = 10_000
+
+// settled is what the ledger had settled when Redis was at a seq: all but the
+// calls above it. ok is false where it was written meanwhile.
+func (c *Comparer) settled(ctx context.Context, id string, seq int64) (sum credit.Units, t ledger.Totals, ok bool, err error) {
+	t, err = c.ledger.Totals(ctx, id)
+	if err != nil {
+		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
+	}
+	if t.Seq <= seq {
+		return t.Settled, t, true, nil
+	}
+	later, err := c.ledger.CallsAfterSeq(ctx, id, seq, laterMost)
+	if err != nil {
+		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
+	}
+	again, err := c.ledger.Totals(ctx, id)
+	if err != nil {
+		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
+	}
+	if again != t || len(later) == laterMost {
+		return 0, t, false, nil
+	}
+	sum = t.Settled
+	for i := range later {
+		if charged(later[i].State) {
+			sum -= later[i].Charged()
+		}
+	}
+	return sum, t, true, nil
 }
 
 // granted sums the grants up to a number.
@@ -217,72 +304,11 @@ func (c *Comparer) granted(ctx context.Context, id string, t *ledger.Totals, upT
 			break
 		}
 		for _, g := range grants {
-			sum -= g.Units
+			if g.Number <= t.Grants {
+				sum -= g.Units
+			}
 			upTo = g.Number
 		}
 	}
 	return sum, nil
-}
-
-// explain finds the calls behind a drift.
-func (c *Comparer) explain(ctx context.Context, f *Finding) error {
-	if f.Lost {
-		f.Causes = append(f.Causes, Cause{What: "Redis does not have the account; it is rebuilt from the ledger"})
-		return nil
-	}
-	if f.Behind {
-		f.Causes = append(f.Causes, Cause{What: "Redis went back: its seq is below what the ledger has seen"})
-	}
-	var over []authz.Call
-	var uids []uuid.UUID
-	err := c.store.Calls(ctx, f.Account, func(call authz.Call, err error) error {
-		switch {
-		case err != nil:
-			f.Causes = append(f.Causes, Cause{What: "a call in Redis cannot be read: " + err.Error()})
-		case call.State == authz.StateSettled || call.State == authz.StateLost:
-			over, uids = append(over, call), append(uids, call.UID)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	known, err := c.ledger.KnownCalls(ctx, uids)
-	if err != nil {
-		return err
-	}
-	for _, call := range over {
-		if known[call.UID].Rank() < call.State.Rank() {
-			f.Causes = append(f.Causes, Cause{What: "settled in Redis, and its record is not in the ledger", Call: call.UID.String(), Units: call.Charged})
-		}
-	}
-	b, err := c.store.Balance(ctx, f.Account)
-	if err != nil {
-		return err
-	}
-	later, err := c.ledger.CallsAfterSeq(ctx, f.Account, b.Seq, 100)
-	if err != nil {
-		return err
-	}
-	for _, call := range later {
-		f.Causes = append(f.Causes, Cause{What: "in the ledger, and later than anything Redis knows", Call: call.UID.String(), Units: -call.Charged()})
-	}
-	if f.Held != 0 {
-		f.Causes = append(f.Causes, Cause{What: "the holds of the calls do not sum up to what is held", Units: f.Held})
-	}
-	if len(f.Causes) == 0 {
-		f.Causes = append(f.Causes, Cause{What: "no call explains it: Redis was changed by something else, or the call's tombstone is gone", Units: f.Drift})
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -3,25 +3,48 @@
 //
 // # Rebuild
 //
-//	partition without its mark,     wait until its outbox     write what is missing from the      announce
-//	account missing, or behind  -->  is in the ledger     -->  ledger's sums (shut for a moment) -->  |
-//	(seq below what was seen)                                                                         v
-//	                             open  <--  every sidecar puts back its live calls (restore) and what it had
-//	                                        charged and the ledger does not have (replay)
+//	missing ------------------------------------+
+//	(no books)                                  v
+//	                             outbox read to where it ended  -->  what the ledger knows of the calls, then
+//	open  ----> shut (no books) ----------------^                    its sums, are written
+//	(went back)   |  ^                                                     |
+//	  ^           |  | the ledger does not answer: open again, as it was   |
+//	  +-----------+--+                                                     v
+//	                                                            grace: new calls go by the failure policy
+//	                                                                       |    every sidecar puts back its live calls
+//	                                                                       |    (restore) and what it had charged and
+//	                                                            open  <----+    neither outbox nor ledger has (replay)
 //
-// One sidecar at a time rebuilds a partition, under a lease; since a rebuild
-// writes absolute sums, and only what is missing, two at once cannot add up.
-// While an account is shut the failure policy answers its calls.
+// While an account has no books no script moves its credit: calls go by the
+// failure policy, ends are kept and tried again. So once the outbox was read to
+// where it ended, the ledger's sums are all there is, but for what Redis lost:
+// and that every sidecar keeps until the ledger has it. The seq of an account
+// that was rebuilt starts at the microseconds of the moment: records from before
+// are below it, whatever became of Redis in between, and records from after it
+// above it; so no charge is made again that is in the sums or came later.
+//
+// One sidecar at a time rebuilds a partition, under a lease; whoever begins
+// fences off by a token whoever began before, so that two cannot add up.
+//
+// # What tells that Redis lost something
+//
+//	an account is missing         whoever asks for it says so; so does the comparison
+//	a partition has no mark       looked for every second: all of it is rebuilt
+//	its mark is of another Redis  a restart or a failover may have lost the last writes, and nothing in Redis tells
+//	process                       which: every account is shut and rebuilt, a few at a time
+//	an answer's seq is below one  Redis went back
+//	that was seen before asking
 //
 // # Compare
 //
-// For each account, with the outbox read to its end on both sides:
+// For each account, by what Redis has at one moment (seq S) and once the outbox
+// was read to where it ended then:
 //
 //	granted in Redis  =  the ledger's grants up to Redis' grant_seq
-//	settled in Redis  =  settled in the ledger + what waits in the outbox
+//	settled in Redis  =  settled in the ledger, less its calls above S
 //	held in Redis     =  the holds of its calls
 //	available         =  granted - settled - held
 //
 // What differs is explained call by call, shown as a metric, and put right by
-// --repair with an entry that names its cause.
+// --repair, which rebuilds the account and names the cause in the log.
 package reconcile

@@ -5,46 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
-// Ledger is the truth (package sync/ledger).
-type Ledger interface {
-	Account(ctx context.Context, id string) (authz.Account, error)
-	Totals(ctx context.Context, account string) (ledger.Totals, error)
-	EachTotals(ctx context.Context, fn func(ledger.Totals) error) error
-	Grants(ctx context.Context, account string, after int64, limit int) ([]authz.Grant, error)
-	CallsAfterSeq(ctx context.Context, account string, seq int64, limit int) ([]ledger.Call, error)
-	Sum(ctx context.Context, account string, from, to time.Time) (ledger.Sum, error)
-	KnownCalls(ctx context.Context, uids []uuid.UUID) (map[uuid.UUID]authz.State, error)
-}
-
-// Store is Redis (package authz/balance).
-type Store interface {
-	Rebuild(ctx context.Context, b authz.Rebuild) (done bool, err error)
-	Missing(ctx context.Context, accounts []string) ([]string, error)
-	Filled(ctx context.Context) ([]bool, error)
-	MarkFilled(ctx context.Context, partition int, now int64) error
-	AnnounceRebuild(ctx context.Context) error
-	OutboxWaiting(ctx context.Context, partition int) (int64, error)
-	PartitionOf(account string) int
-	Lease(ctx context.Context, name, holder string, now, until int64) (bool, error)
-	Balance(ctx context.Context, account string) (authz.Balance, error)
-	Calls(ctx context.Context, account string, fn func(authz.Call, error) error) error
-}
-
 // Config of a Rebuilder. The zero value of a field is its default.
 type Config struct {
 	Holder string        // this sidecar's name
-	Grace  time.Duration // how long a rebuilt account stays shut, for others to put back what they know; 0: not at all
+	Grace  time.Duration // how long a rebuilt account stays closed to new calls, for sidecars to put back what they know; 0: not at all
 	Every  time.Duration // between two looks at the partitions' marks; 1 s
-	Drain  time.Duration // how long at most the outbox is waited for; 30 s
+	Drain  time.Duration // how long the outbox is waited for before anything is shut; 10 s
+	Shut   time.Duration // how long at most accounts are shut; 3 s
+	Batch  int           // accounts shut at a time; 50
 }
 
 // Rebuilder fills Redis from the ledger where it was lost.
@@ -58,24 +35,27 @@ type Rebuilder struct {
 	mu    sync.Mutex
 	asked map[string]bool // accounts that were found missing or behind; true: behind
 	wake  chan struct{}
+	rooms map[int]chan struct{} // partitions that this process works on
+	rest  map[int]time.Time     // until when a partition that failed is left alone
 }
-
-// gap is added to the ledger's seq in a rebuild: further than any sidecar can
-// have seen of the changes that were lost.
-const gap = 1_000_000
 
 // NewRebuilder makes a Rebuilder. met may be nil.
 func NewRebuilder(cfg Config, l Ledger, s Store, log *slog.Logger, met *Metrics) *Rebuilder {
-	if cfg.Every == 0 {
-		cfg.Every = time.Second
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
 	}
-	if cfg.Drain == 0 {
-		cfg.Drain = 30 * time.Second
+	def(&cfg.Every, time.Second)
+	def(&cfg.Drain, 10*time.Second)
+	def(&cfg.Shut, 3*time.Second)
+	if cfg.Batch == 0 {
+		cfg.Batch = 50
 	}
 	if met == nil {
 		met = NewMetrics(nil)
 	}
-	return &Rebuilder{cfg: cfg, ledger: l, store: s, log: log, met: met, asked: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &Rebuilder{cfg: cfg, ledger: l, store: s, log: log, met: met, asked: map[string]bool{}, wake: make(chan struct{}, 1), rooms: map[int]chan struct{}{}, rest: map[int]time.Time{}}
 }
 
 // Lost tells the Rebuilder that Redis lacks an account. It does not wait.
@@ -84,17 +64,41 @@ func (r *Rebuilder) Lost(account string) { r.ask(account, false) }
 // Behind tells it that an account's seq is below what was seen: Redis went back.
 func (r *Rebuilder) Behind(account string) { r.ask(account, true) }
 
+const askedMost = 100_000
+
 func (r *Rebuilder) ask(account string, behind bool) {
 	r.mu.Lock()
-	if len(r.asked) < 100_000 {
-		r.asked[account] = r.asked[account] || behind
+	was, known := r.asked[account]
+	if known || len(r.asked) < askedMost {
+		r.asked[account] = was || behind
 	}
 	r.mu.Unlock()
+	if known {
+		return
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
 }
+
+// restAfter is how long a partition that could not be rebuilt to its end rests.
+const restAfter = 30 * time.Second
+
+func (r *Rebuilder) letRest(p int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rest[p] = time.Now().Add(restAfter)
+}
+
+func (r *Rebuilder) rests(p int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.rest[p])
+}
+
+// lookLeast is the pause between two looks, however many ask for one.
+const lookLeast = 100 * time.Millisecond
 
 // Run rebuilds what is lost, until ctx is done.
 func (r *Rebuilder) Run(ctx context.Context) {
@@ -106,65 +110,79 @@ func (r *Rebuilder) Run(ctx context.Context) {
 		switch {
 		case err != nil && ctx.Err() == nil && !failing:
 			failing = true
-			r.log.Error("what Redis lost is not rebuilt yet", "error", err)
-		case err == nil:
+			r.log.Error("what Redis lost is not rebuilt yet; tried again", "error", err)
+		case err == nil && failing:
 			failing = false
+			r.log.Info("nothing of Redis is missing any more")
+		}
+		if !sleep(ctx, lookLeast) {
+			return
 		}
 		select {
 		case <-t.C:
 		case <-r.wake:
+			if failing && !sleep(ctx, r.cfg.Every) {
+				return
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// look rebuilds the partitions whose marks are missing or another process', and
+// the accounts asked for.
 func (r *Rebuilder) look(ctx context.Context) error {
-	filled, err := r.store.Filled(ctx)
+	fills, err := r.store.Filled(ctx)
 	if err != nil {
 		return err
 	}
-	lost := map[int]bool{}
-	for p, ok := range filled {
-		if !ok {
-			lost[p] = true
-		}
-	}
-	if len(lost) > 0 {
-		if _, err := r.partitions(ctx, lost, nil); err != nil {
-			return err
-		}
+	var errs []error
+	if _, err := r.partitions(ctx, fills, nil); err != nil {
+		errs = append(errs, err)
 	}
 	r.mu.Lock()
 	asked := r.asked
 	r.asked = map[string]bool{}
 	r.mu.Unlock()
-	var errs []error
-	announce := false
+	by := map[int][]item{}
 	for id, behind := range asked {
-		done, err := r.account(ctx, id, behind, r.opensAt())
-		announce = announce || done
-		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			r.log.Error("Redis lacks an account that the ledger does not have either", "account", id)
-		case err != nil:
-			errs = append(errs, err)
-			r.ask(id, behind)
-		case done:
-			r.log.Warn("account rebuilt from the ledger", "account", id, "went_back", behind)
-		}
+		p := r.store.PartitionOf(id)
+		by[p] = append(by[p], item{id, behind})
 	}
-	if announce {
-		errs = append(errs, r.store.AnnounceRebuild(ctx))
+	for p, items := range by {
+		written, err := r.some(ctx, p, items)
+		for _, w := range written {
+			r.log.Warn("account rebuilt from the ledger", "account", w.id, "went_back", w.behind)
+		}
+		if err != nil {
+			r.later(items, written)
+		}
+		if err != nil && !errors.Is(err, errOthers) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Rebuilder) opensAt() int64 {
-	if r.cfg.Grace <= 0 {
-		return 0
+// later asks again for those of the items that were not written, without haste.
+func (r *Rebuilder) later(items, written []item) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, it := range items {
+		if !slices.Contains(written, it) {
+			r.asked[it.id] = r.asked[it.id] || it.behind
+		}
 	}
-	return time.Now().Add(r.cfg.Grace).UnixMilli()
+}
+
+// some rebuilds a few accounts of a partition, unless another is at it.
+func (r *Rebuilder) some(ctx context.Context, p int, items []item) (written []item, err error) {
+	err = r.alone(ctx, p, func(ctx context.Context, token string) error {
+		written, err = r.batches(ctx, p, token, items, nil)
+		return err
+	})
+	return written, err
 }
 
 // Progress is told after each account.
@@ -173,195 +191,321 @@ type Progress func(done, of int, account string)
 // All fills every partition, marked as filled or not. It tells how many
 // accounts were missing and have been written.
 func (r *Rebuilder) All(ctx context.Context, progress Progress) (int, error) {
-	filled, err := r.store.Filled(ctx)
+	fills, err := r.store.Filled(ctx)
 	if err != nil {
 		return 0, err
 	}
-	all := map[int]bool{}
-	for p := range filled {
-		all[p] = true
+	for p, f := range fills {
+		if f == authz.FillGood {
+			fills[p] = authz.FillLost // what is there stays
+		}
 	}
-	return r.partitions(ctx, all, progress)
+	r.mu.Lock()
+	clear(r.rest)
+	r.mu.Unlock()
+	return r.partitions(ctx, fills, progress)
 }
 
-// partitions writes every account of these partitions that is missing.
-func (r *Rebuilder) partitions(ctx context.Context, lost map[int]bool, progress Progress) (int, error) {
+// partitions rebuilds those that are lost or stale.
+func (r *Rebuilder) partitions(ctx context.Context, fills []authz.Fill, progress Progress) (written int, err error) {
+	if !slices.ContainsFunc(fills, func(f authz.Fill) bool { return f != authz.FillGood }) {
+		return 0, nil
+	}
 	start := time.Now()
-	var mine []int
-	for p := range lost {
-		ok, err := r.lease(ctx, p)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			mine = append(mine, p)
-		}
-	}
-	if len(mine) == 0 {
-		return 0, nil // others are at it
-	}
-	own := map[int]bool{}
-	for _, p := range mine {
-		if err := r.drained(ctx, p); err != nil {
-			return 0, err
-		}
-		own[p] = true
-	}
-	var accounts []string
+	by := map[int][]item{}
+	of := 0
 	if err := r.ledger.EachTotals(ctx, func(t ledger.Totals) error {
-		if own[r.store.PartitionOf(t.Account)] {
-			accounts = append(accounts, t.Account)
+		if p := r.store.PartitionOf(t.Account); fills[p] != authz.FillGood {
+			by[p] = append(by[p], item{t.Account, fills[p] == authz.FillStale})
+			of++
 		}
 		return nil
 	}); err != nil {
 		return 0, err
 	}
-	opens := r.opensAt()
-	written := 0
-	renewed := time.Now()
-	for i, id := range accounts {
-		if time.Since(renewed) > leaseFor/3 {
-			for _, p := range mine {
-				if ok, err := r.lease(ctx, p); err != nil || !ok {
-					return written, fmt.Errorf("rebuild: lease of partition %d lost: %w", p, errors.Join(err, authz.ErrFenced))
+	done, filled, stale := 0, 0, 0
+	var errs []error
+	for p, f := range fills {
+		if f == authz.FillGood || r.rests(p) {
+			continue
+		}
+		shut := false
+		err := r.alone(ctx, p, func(ctx context.Context, token string) error {
+			w, err := r.batches(ctx, p, token, by[p], func(id string) {
+				if done++; progress != nil {
+					progress(done, of, id)
 				}
+			})
+			written += len(w)
+			if shut = f == authz.FillStale && len(w) > 0; err != nil {
+				return err
 			}
-			renewed = time.Now()
+			return r.store.MarkFilled(ctx, p, token, time.Now().UnixMilli())
+		})
+		switch {
+		case errors.Is(err, errOthers):
+		case err != nil:
+			errs = append(errs, err)
+			if shut { // so that one account that fails does not shut the others again and again
+				r.letRest(p)
+			}
+		default:
+			if filled++; f == authz.FillStale {
+				stale++
+			}
 		}
-		done, err := r.account(ctx, id, false, opens)
-		if err != nil {
-			return written, err
-		}
-		if done {
-			written++
-		}
-		if progress != nil {
-			progress(i+1, len(accounts), id)
-		}
-	}
-	now := time.Now().UnixMilli()
-	for _, p := range mine {
-		if err := r.store.MarkFilled(ctx, p, now); err != nil {
-			return written, err
+		if ctx.Err() != nil || hopeless(err) {
+			break
 		}
 	}
 	if written > 0 {
-		if err := r.store.AnnounceRebuild(ctx); err != nil {
-			return written, err
-		}
-		r.log.Warn("Redis rebuilt from the ledger", "partitions", len(mine), "accounts", written, "took", time.Since(start))
+		r.log.Warn("Redis rebuilt from the ledger", "partitions", filled, "of_them_of_another_process", stale, "accounts", written, "took", time.Since(start))
 	}
-	r.met.rebuilt.Add(float64(written))
-	for _, p := range mine {
-		_, _ = r.store.Lease(ctx, leaseName(p), r.cfg.Holder, now, now)
-	}
-	return written, nil
-}
-
-const leaseFor = 30 * time.Second
-
-func leaseName(p int) string { return fmt.Sprintf("rebuild:%02d", p) }
-
-func (r *Rebuilder) lease(ctx context.Context, p int) (bool, error) {
-	now := time.Now().UnixMilli()
-	return r.store.Lease(ctx, leaseName(p), r.cfg.Holder, now, now+leaseFor.Milliseconds())
-}
-
-// drained waits until a partition's outbox is in the ledger: its records are
-// not in the ledger's sums before.
-func (r *Rebuilder) drained(ctx context.Context, p int) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Drain)
-	defer cancel()
-	for {
-		n, err := r.store.OutboxWaiting(ctx, p)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return nil
-		}
-		t := time.NewTimer(50 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return fmt.Errorf("rebuild: %d records of partition %d still wait for the ledger: %w", n, p, ctx.Err())
-		}
-	}
+	return written, errors.Join(errs...)
 }
 
 // Open makes a new account ready in Redis; one that is there stays as it is.
 func (r *Rebuilder) Open(ctx context.Context, id string) error {
-	_, err := r.account(ctx, id, false, 0)
+	_, err := r.one(ctx, id, false)
 	return err
 }
 
-// account writes one account from the ledger's sums. A missing one whose outbox
-// is not in the ledger yet would come back too rich, so that is waited for.
-func (r *Rebuilder) account(ctx context.Context, id string, behind bool, opens int64) (bool, error) {
-	a, err := r.ledger.Account(ctx, id)
-	if err != nil {
-		return false, fmt.Errorf("rebuild %s: %w", id, err)
-	}
-	missing, err := r.store.Missing(ctx, []string{id})
-	if err != nil {
-		return false, err
-	}
-	if len(missing) == 0 && !behind {
-		return false, nil
-	}
-	if err := r.drained(ctx, r.store.PartitionOf(id)); err != nil {
-		return false, err
-	}
-	totals, err := r.ledger.Totals(ctx, id)
-	if err != nil {
-		return false, fmt.Errorf("rebuild %s: %w", id, err)
-	}
-	loc, err := time.LoadLocation(a.TimeZone)
-	if err != nil {
-		loc = time.UTC
-	}
-	a.Location = loc
-	now := time.Now()
-	y, m, d := now.In(loc).Date()
-	day, err := r.ledger.Sum(ctx, id, time.Date(y, m, d, 0, 0, 0, 0, loc), now.Add(time.Hour))
-	if err != nil {
-		return false, fmt.Errorf("rebuild %s: %w", id, err)
-	}
-	b := authz.Rebuild{Account: id, Status: a.Status, Day: a.Day(now), SpentDay: day.Charged(), Granted: totals.Granted, GrantSeq: totals.Grants,
-		Settled: totals.Settled, Seq: totals.Seq + gap, OpensAt: opens, Force: behind}
-	if totals.Grants == 0 && totals.Seq == 0 {
-		b.OpensAt = 0 // a new account: nobody knows anything of it
-	}
-	if behind {
-		if b.SettledCalls, err = r.settledSince(ctx, id); err != nil {
-			return false, err
-		}
-	}
-	return r.store.Rebuild(ctx, b)
+// Repair rebuilds an account that is there. It tells whether it did.
+func (r *Rebuilder) Repair(ctx context.Context, id string) (bool, error) {
+	return r.one(ctx, id, true)
 }
 
-// settledSince lists calls that Redis thinks alive and the ledger has settled.
-func (r *Rebuilder) settledSince(ctx context.Context, id string) ([]uuid.UUID, error) {
-	var live []uuid.UUID
-	err := r.store.Calls(ctx, id, func(c authz.Call, err error) error {
-		if err == nil && (c.State == authz.StateHeld || c.State == authz.StateLive) {
-			live = append(live, c.UID)
+func (r *Rebuilder) one(ctx context.Context, id string, behind bool) (done bool, err error) {
+	missing, err := r.store.Missing(ctx, []string{id})
+	if err != nil || len(missing) == 0 && !behind {
+		return false, err
+	}
+	for {
+		written, err := r.some(ctx, r.store.PartitionOf(id), []item{{id, behind}})
+		if !errors.Is(err, errOthers) {
+			return len(written) > 0, err
 		}
-		return nil
+		if !sleep(ctx, lookLeast) {
+			return false, fmt.Errorf("rebuild %s: %w", id, err)
+		}
+	}
+}
+
+// errOthers: another sidecar rebuilds the partition.
+var errOthers = errors.New("another sidecar is at it")
+
+const leaseFor = 30 * time.Second
+
+// alone has fn work on a partition under its lease and a token; nobody else does
+// meanwhile, in this process or in another.
+func (r *Rebuilder) alone(ctx context.Context, p int, fn func(ctx context.Context, token string) error) error {
+	r.mu.Lock()
+	room := r.rooms[p]
+	if room == nil {
+		room = make(chan struct{}, 1)
+		r.rooms[p] = room
+	}
+	r.mu.Unlock()
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	name := fmt.Sprintf("rebuild:%02d", p)
+	lease := func(ctx context.Context, d time.Duration) (bool, error) {
+		now := time.Now().UnixMilli()
+		return r.store.Lease(ctx, name, r.cfg.Holder, now, now+d.Milliseconds())
+	}
+	if ok, err := lease(ctx, leaseFor); err != nil {
+		return err
+	} else if !ok {
+		return errOthers
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		for sleep(ctx, leaseFor/3) {
+			if ok, err := lease(ctx, leaseFor); err == nil && !ok {
+				cancel(errOthers)
+				return
+			}
+		}
 	})
-	if err != nil {
-		return nil, err
+	token, err := r.store.BeginRebuild(ctx, p)
+	if err == nil {
+		err = fn(ctx, token)
 	}
-	known, err := r.ledger.KnownCalls(ctx, live)
-	if err != nil {
-		return nil, err
-	}
-	var out []uuid.UUID
-	for _, u := range live {
-		if known[u].Rank() >= authz.StateReleased.Rank() {
-			out = append(out, u)
+	cancel(nil)
+	keeping.Wait()
+	end, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	_, _ = lease(end, 0) // it runs out by itself
+	return err
+}
+
+// item is an account to rebuild: because it is missing, or although it is there.
+type item struct {
+	id     string
+	behind bool
+}
+
+// batches rebuilds accounts of a partition, a few at a time.
+func (r *Rebuilder) batches(ctx context.Context, p int, token string, items []item, told func(id string)) (written []item, err error) {
+	var errs []error
+	for some := range slices.Chunk(items, r.cfg.Batch) {
+		w, err := r.batch(ctx, p, token, some)
+		written = append(written, w...)
+		r.met.rebuilt.Add(float64(len(w)))
+		for _, it := range some {
+			if told != nil {
+				told(it.id)
+			}
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if errors.Is(err, authz.ErrFenced) || hopeless(err) || ctx.Err() != nil {
+			break
 		}
 	}
-	return out, nil
+	return written, errors.Join(errs...)
+}
+
+// errWaiting: the ledger does not take the outbox in.
+var errWaiting = errors.New("records still wait for the ledger")
+
+// hopeless tells whether the next account would fare no better.
+func hopeless(err error) bool {
+	return errors.Is(err, authz.ErrDown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, errWaiting)
+}
+
+// batch rebuilds a few accounts: those that are there are shut for as long as it
+// takes, and open again, as they were, where it cannot be done.
+func (r *Rebuilder) batch(ctx context.Context, p int, token string, items []item) (written []item, err error) {
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.id
+	}
+	missing, err := r.store.Missing(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	todo := slices.DeleteFunc(slices.Clone(items), func(it item) bool { return !it.behind && !slices.Contains(missing, it.id) })
+	if len(todo) == 0 {
+		return nil, nil
+	}
+	// Most of the waiting is done while nothing is shut; and a ledger that is away
+	// is noticed.
+	if err := r.drain(ctx, p, r.cfg.Drain); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Shut+time.Duration(len(todo))*100*time.Millisecond)
+	defer cancel()
+	shut := map[string]bool{}
+	defer func() { err = errors.Join(err, r.reopen(ctx, token, shut)) }()
+	for _, it := range todo {
+		if slices.Contains(missing, it.id) {
+			continue
+		}
+		was, err := r.store.Shut(ctx, it.id, token)
+		if err != nil {
+			return nil, err
+		}
+		shut[it.id] = was
+	}
+	if err := r.drain(ctx, p, r.cfg.Shut); err != nil {
+		return nil, err
+	}
+	return r.writeAll(ctx, token, todo, shut)
+}
+
+// writeAtOnce is how many accounts are written at a time.
+const writeAtOnce = 4
+
+func (r *Rebuilder) writeAll(ctx context.Context, token string, todo []item, shut map[string]bool) (written []item, err error) {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	next := make(chan item)
+	for range min(writeAtOnce, len(todo)) {
+		wg.Go(func() {
+			for it := range next {
+				done, err := r.write(ctx, it, token, func() {
+					mu.Lock()
+					defer mu.Unlock()
+					delete(shut, it.id) // half written, it is no more to be opened as it was
+				})
+				mu.Lock()
+				switch {
+				case errors.Is(err, ledger.ErrNotFound):
+					r.log.Error("Redis is asked for an account that the ledger does not have", "account", it.id)
+				case err != nil:
+					errs = append(errs, fmt.Errorf("rebuild %s: %w", it.id, err))
+					r.later([]item{it}, nil)
+				}
+				if done {
+					written = append(written, it)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, it := range todo {
+		next <- it
+	}
+	close(next)
+	wg.Wait()
+	return written, errors.Join(errs...)
+}
+
+// reopen opens what was shut and not written.
+func (r *Rebuilder) reopen(ctx context.Context, token string, shut map[string]bool) error {
+	if len(shut) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(shut)) {
+		if err := r.store.Reopen(ctx, id, token); err != nil {
+			errs = append(errs, fmt.Errorf("account %s stays shut until it is rebuilt: %w", id, err))
+			r.later([]item{{id, true}}, nil)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const drainEvery = 25 * time.Millisecond
+
+// drain waits until the ledger has what a partition's outbox holds now.
+func (r *Rebuilder) drain(ctx context.Context, p int, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	end, err := r.store.OutboxEnd(ctx, p)
+	if err != nil {
+		return err
+	}
+	for {
+		done, err := r.store.OutboxDrained(ctx, p, end)
+		if err != nil || done {
+			return err
+		}
+		if !sleep(ctx, drainEvery) {
+			return fmt.Errorf("partition %d: %w: %w", p, errWaiting, ctx.Err())
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -164,3 +164,14 @@ local function reserve(a, c, want_ms, cap)
   end
   return total
 end
+
+-- The Redis process, '' where it does not tell.
+local function incarnation()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
+-- Whether a rebuild is still the one that its partition's guard names.
+local function guarded(key, token)
+  return string.match(redis.call('GET', key) or '', '^[^ ]+') == token
+end

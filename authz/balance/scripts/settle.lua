@@ -18,13 +18,16 @@ if not a.raw or string.sub(a.raw, 2, 2) == 'm' then
 end
 local c = load(a.raw)
 if not c then return {'corrupt'} end
+if string.find(c.flags, 'e', 1, true) then extra = 0 end -- an emergency call is never charged
 local function done(dup, s)
   return {'', c.state, c.uid, dup, s.talk or 0, s.units or 0, s.micros or 0, s.extra_units or 0, s.overrun or 0, c.flags, a.av, a.seq, s.record or ''}
 end
 -- What an earlier end charged.
 local function before()
   local extra_units = units(price(c), c.extra)
-  return {units = c.charged - extra_units, extra_units = extra_units}
+  local talk = c.til
+  if c.state == 'L' then talk = math.max(0, (c.proof or c.answered) - c.answered) end
+  return {talk = talk, units = c.charged - extra_units, micros = money(price(c), talk), extra_units = extra_units}
 end
 today(a, tonumber(ARGV[8]))
 
@@ -110,6 +113,7 @@ a.ds = a.ds + more
 a.seq = a.seq + 1
 c.state = lost and 'L' or 's'
 c.held, c.charged, c.extra, c.over = 0, total, extra, now
+if not lost then c.til = s.talk end -- what was talked, now that it is over
 s.record = record(KEYS[2], ARGV[10], a, c, {at = s.at, answered = s.answered, talk = s.talk, units = s.units, micros = s.micros,
   extra_units = s.extra_units, extra_micros = extra, overrun = s.overrun, reason = ARGV[6]})
 if not lost then c.tail = short(c.tail) end

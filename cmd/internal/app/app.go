@@ -23,6 +23,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/hook"
 	"github.com/hmsovereign/ringfence/config"
 	"github.com/hmsovereign/ringfence/meter"
+	"github.com/hmsovereign/ringfence/meter/journal"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 	"github.com/hmsovereign/ringfence/sync/portal"
@@ -40,12 +41,13 @@ type Options struct {
 
 // App is one sidecar.
 type App struct {
-	cfg   *config.Config
-	opt   Options
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	mini  *miniredis.Miniredis // nil: Redis is real
-	redis redis.UniversalClient
+	cfg    *config.Config // of the start
+	loaded *config.Config // read last; only Reload looks at it
+	opt    Options
+	log    *slog.Logger
+	reg    *prometheus.Registry
+	mini   *miniredis.Miniredis // nil: Redis is real
+	redis  redis.UniversalClient
 
 	Store      *balance.Store
 	Directory  *directory.Directory
@@ -60,6 +62,9 @@ type App struct {
 	outbox     *outbox.Reader
 	completer  *portal.Completer
 	story      *story
+	journal    *journal.Journal
+	left       journal.Left // what an earlier process left, as far as it is not found yet
+	unproven   unproven
 	announcer  *announce.Server // nil: none is configured
 	api        *account.Server
 	keys       *account.KeyAdmin
@@ -78,7 +83,7 @@ type server struct {
 // last. What it needs of Redis it asks for ctx long; a Redis that does not
 // answer is no error: the failure policy decides until it does.
 func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opt: opt, log: opt.Log, reg: newRegistry(), story: &story{}}
+	a := &App{cfg: cfg, loaded: cfg, opt: opt, log: opt.Log, reg: newRegistry(), story: &story{}}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -95,7 +100,12 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err := a.openLedger(ctx); err != nil {
 		return nil, err
 	}
-	a.keeper = outbox.NewKeeper(a.Ledger, a.log)
+	if a.journal, a.left, err = journal.Open(cfg.DataDir, cfg.Instance, a.log); err != nil {
+		return nil, err
+	}
+	a.unproven.calls = a.left.Unproven
+	a.keeper = outbox.NewKeeper(a.Ledger, a.journal, a.log)
+	a.keeper.Load(a.left.Records)
 	store := balanceConfig(cfg, opt.Embedded || a.mini != nil)
 	store.Retain = a.keeper.Retain
 	if a.Store, err = balance.New(a.redis, store, balance.NewMetrics(a.reg)); err != nil {
@@ -109,18 +119,21 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	} else if err != nil {
 		a.log.Error("Redis does not answer; the failure policy decides until it does", "policy", cfg.Policy.Mode, "error", err)
 	}
-	grace := 5 * time.Second
+	rc := reconcile.Config{Holder: cfg.Instance, Grace: grace}
 	if a.mini != nil {
-		grace = 0 // nobody else knows anything of it
+		rc.Grace = 0 // nobody else knows anything of it
 	}
 	rm := reconcile.NewMetrics(a.reg)
-	a.Rebuilder = reconcile.NewRebuilder(reconcile.Config{Holder: cfg.Instance, Grace: grace}, a.Ledger, a.Store, a.log, rm)
+	a.Rebuilder = reconcile.NewRebuilder(rc, a.Ledger, a.Store, a.log, rm)
 	a.Comparer = reconcile.NewComparer(a.Ledger, a.Store, a.Rebuilder, a.log, rm)
+	a.Comparer.Unproven, a.Comparer.Accept = a.unproven.of, a.accept
 	if a.mirror, err = directory.NewRedis(a.redis); err != nil {
 		return nil, err
 	}
 	if a.mini != nil {
-		if err := a.fillEmbedded(ctx); err != nil {
+		fill, done := context.WithTimeout(ctx, 5*time.Minute)
+		err := a.fillEmbedded(fill)
+		if done(); err != nil {
 			return nil, err
 		}
 	}
@@ -131,13 +144,15 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.Meter = meter.New(meterConfig(cfg, func(raw string) string { return a.Authorizer.Normalize(raw) }), tellingStore{a.Store, a.story}, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
+	watchful := watchfulStore{tellingStore{a.Store, a.story}, a.Rebuilder, a.journal, new(seqs)}
+	mc := meterConfig(cfg, func(raw string) string { return a.Authorizer.Normalize(raw) })
+	mc.Ended = a.Ledger.KnownCalls
+	a.Meter = meter.New(mc, watchful, a.Directory, switches, a.log, meter.NewMetrics(a.reg))
 	settings, err := authorizerSettings(cfg)
 	if err != nil {
 		return nil, err
 	}
-	watchful := watchfulStore{tellingStore{a.Store, a.story}, a.Rebuilder, new(seqs)}
-	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, watchful, a.Meter, a.log, authz.NewMetrics(a.reg))
+	a.Authorizer = authz.NewAuthorizer(settings, a.Directory, watchful, watchfulTracker{a.Meter, a.journal}, a.log, authz.NewMetrics(a.reg))
 
 	prompts, err := audio.Load(audio.Options{Dir: cfg.Audio.Dir, Language: cfg.Audio.Language})
 	if err != nil {
@@ -236,12 +251,19 @@ func (a *App) close() {
 	if a.mini != nil {
 		a.mini.Close()
 	}
+	if a.journal != nil {
+		a.journal.Abandon()
+	}
 }
+
+// grace is how long an account that was rebuilt stays closed to new calls, for
+// every sidecar to put back what it knows of it.
+const grace = 5 * time.Second
 
 // Reload applies what of a new configuration can change while calls are on, and
 // says what needs a restart.
 func (a *App) Reload(next *config.Config) {
-	reload, restart := config.Diff(a.cfg, next)
+	_, restart := config.Diff(a.cfg, next)
 	for _, c := range restart {
 		a.log.Warn("setting changed, but takes effect only after a restart", "key", c.Key, "old", c.Old, "new", c.New)
 	}
@@ -250,31 +272,22 @@ func (a *App) Reload(next *config.Config) {
 		a.log.Error("configuration not reloaded", "error", err)
 		return
 	}
+	// The meter goes by these as they were at the start.
+	first, err := authorizerSettings(a.cfg)
+	if err != nil {
+		a.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	settings.Slice, settings.OnFailure = first.Slice, first.OnFailure
 	a.Authorizer.Set(settings)
 	if a.opt.Level != nil {
 		a.opt.Level.Set(Level(next.Log.Level))
 	}
+	reload, _ := config.Diff(a.loaded, next)
 	for _, c := range reload {
 		a.log.Info("setting changed", "key", c.Key, "old", c.Old, "new", c.New)
 	}
 	a.loadTariffs(context.Background(), next)
-	a.cfg = next
+	a.loaded = next
 	a.log.Info("configuration reloaded")
-}
-
-// fillEmbedded gives the embedded Redis what the ledger and the last stop left.
-func (a *App) fillEmbedded(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	if _, err := a.mirrorOnce(ctx, 0); err != nil {
-		return err
-	}
-	n, err := a.Rebuilder.All(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		a.log.Info("balances taken from the ledger", "accounts", n)
-	}
-	return a.readLive(ctx)
 }

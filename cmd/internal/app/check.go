@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/balance"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
 // Checked is what a check of one part found.
@@ -34,6 +36,8 @@ func Check(ctx context.Context, c *config.Config) []Checked {
 	add("data_dir", c.DataDir, err)
 	note, err := checkRedis(ctx, c)
 	add("redis", note, err)
+	note, err = checkLedger(ctx, c)
+	add("ledger", note, err)
 	for _, path := range c.Tariffs.File {
 		b, err := os.ReadFile(path)
 		if err == nil {
@@ -47,6 +51,9 @@ func Check(ctx context.Context, c *config.Config) []Checked {
 		}
 		err := checkListen(ctx, l.addr)
 		add(l.name, l.addr+" is free", err)
+	}
+	if c.SIP.Listen != "" {
+		add("sip", c.SIP.Listen+" is free", checkPacket(ctx, c.SIP.Listen))
 	}
 	for _, s := range c.Switches {
 		if s.ControlURL.Reveal() == "" {
@@ -72,7 +79,7 @@ func checkDir(dir string) error {
 
 func checkRedis(ctx context.Context, c *config.Config) (string, error) {
 	if c.Redis.URL.Reveal() == "" {
-		return "", fmt.Errorf("%w: embedded, and nothing in it outlives the process; set redis.url for real use", ErrNotConfigured)
+		return "", fmt.Errorf("%w: embedded, for one sidecar on its own; set redis.url for real use", ErrNotConfigured)
 	}
 	rdb, _, err := openRedis(c)
 	if err != nil {
@@ -84,7 +91,7 @@ func checkRedis(ctx context.Context, c *config.Config) (string, error) {
 		return "", err
 	}
 	defer s.Close()
-	if err := errors.Join(s.Check(ctx), s.Ping(ctx)); err != nil {
+	if err := errors.Join(s.Compare(ctx), s.Ping(ctx)); err != nil {
 		return "", err
 	}
 	note := c.Redis.URL.String() + " answers and takes writes"
@@ -97,6 +104,43 @@ func checkRedis(ctx context.Context, c *config.Config) (string, error) {
 		}
 	}
 	return note, nil
+}
+
+// checkLedger looks whether the ledger answers and has the schema needed. An
+// embedded one that is not there yet is made at the start.
+func checkLedger(ctx context.Context, c *config.Config) (string, error) {
+	path, embedded := c.SQLitePath()
+	if embedded {
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return path + " will be made", nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	l, err := openPlainLedger(ctx, c)
+	if errors.Is(err, ledger.ErrLocked) {
+		return "", fmt.Errorf("%w: a running sidecar has it", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	err = l.CheckSchema(ctx)
+	if embedded && errors.Is(err, ledger.ErrSchema) {
+		return path + " will be brought up to date", nil
+	}
+	return "answers, and its schema fits", err
+}
+
+func checkPacket(ctx context.Context, addr string) error {
+	var lc net.ListenConfig
+	l, err := lc.ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return fmt.Errorf("%w (a running sidecar has it, or choose another address)", err)
+	}
+	return l.Close()
 }
 
 func checkListen(ctx context.Context, addr string) error {

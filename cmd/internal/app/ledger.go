@@ -19,18 +19,22 @@ import (
 // OpenLedger opens the configured ledger. An embedded one is brought up to date
 // at once; one in Postgres is migrated only by `ringfence migrate up`.
 func OpenLedger(ctx context.Context, c *config.Config) (*ledger.Ledger, error) {
-	path, embedded := c.SQLitePath()
-	if !embedded {
-		return postgres.Open(ctx, postgres.Config{URL: c.Ledger.URL.Reveal()})
-	}
-	l, err := sqlite.Open(ctx, path)
-	if err != nil {
-		return nil, err
+	l, err := openPlainLedger(ctx, c)
+	if _, embedded := c.SQLitePath(); err != nil || !embedded {
+		return l, err
 	}
 	if err := l.Migrate(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// openPlainLedger opens the ledger as it is.
+func openPlainLedger(ctx context.Context, c *config.Config) (*ledger.Ledger, error) {
+	if path, embedded := c.SQLitePath(); embedded {
+		return sqlite.Open(ctx, path)
+	}
+	return postgres.Open(ctx, postgres.Config{URL: c.Ledger.URL.Reveal()})
 }
 
 // openLedger opens it for a sidecar. Postgres being away is no error: the
@@ -61,26 +65,6 @@ type ledgerBalances struct {
 // OpenAccount makes an account ready in Redis.
 func (b ledgerBalances) OpenAccount(ctx context.Context, account string, _ authz.AccountStatus, _ int64) error {
 	return b.rebuild.Open(ctx, account)
-}
-
-// watchfulStore tells the rebuilder of accounts that Redis lacks, or has gone
-// back on, as calls find out.
-type watchfulStore struct {
-	tellingStore
-	rebuild *reconcile.Rebuilder
-	seen    *seqs
-}
-
-// Authorize is the balance store's.
-func (s watchfulStore) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error) {
-	held, err := s.tellingStore.Authorize(ctx, h)
-	if errors.Is(err, authz.ErrLost) {
-		s.rebuild.Lost(h.Account)
-	}
-	if err == nil && s.seen.back(h.Account, held.Seq) {
-		s.rebuild.Behind(h.Account)
-	}
-	return held, err
 }
 
 // mirrorDirectory keeps the directory's mirror in Redis what the ledger says:
@@ -161,38 +145,4 @@ func directoryChanges(ch *ledger.Changes) []directory.Change {
 		out = append(out, directory.Change{Kind: directory.KindNumber, Key: n.Value.E164, Rev: n.Revision, Number: &n.Value})
 	}
 	return out
-}
-
-// watchRebuilds puts back what this sidecar knows whenever Redis was rebuilt.
-func (a *App) watchRebuilds(ctx context.Context) {
-	t := time.NewTicker(500 * time.Millisecond)
-	defer t.Stop()
-	var known int64 = -1
-	for {
-		n, err := a.Store.Rebuilds(ctx)
-		if err == nil && n != known {
-			if known < 0 && n > 0 || known >= 0 {
-				err = a.putBack(ctx)
-			}
-			if err == nil {
-				known = n
-			} else if ctx.Err() == nil {
-				a.log.Warn("calls not put back yet after a rebuild", "error", err)
-			}
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (a *App) putBack(ctx context.Context) error {
-	charged, err := a.keeper.Replay(ctx, a.Store)
-	live, err2 := a.Meter.Restore(ctx, a.Store)
-	if charged > 0 || live > 0 {
-		a.log.Warn("put back after a rebuild of Redis", "live_calls", live, "charged_calls", charged)
-	}
-	return errors.Join(err, err2)
 }

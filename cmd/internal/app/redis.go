@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/alicebob/miniredis/v2"
@@ -16,6 +17,11 @@ func openRedis(c *config.Config) (redis.UniversalClient, *miniredis.Miniredis, e
 	url := c.Redis.URL.Reveal()
 	var mini *miniredis.Miniredis
 	if url == "" {
+		// An embedded Redis is one sidecar's own; with a ledger that others may
+		// share, each of them would spend the same credit.
+		if _, embedded := c.SQLitePath(); !embedded {
+			return nil, nil, errors.New("ledger.url is Postgres, but redis.url is empty: set redis.url, or leave ledger.url empty too")
+		}
 		mini = miniredis.NewMiniRedis()
 		if err := mini.StartAddr("127.0.0.1:0"); err != nil {
 			return nil, nil, fmt.Errorf("start the embedded Redis: %w", err)

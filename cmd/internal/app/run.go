@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/hmsovereign/ringfence/meter/journal"
 )
 
 const (
@@ -28,7 +30,6 @@ func (a *App) Run(ctx, hurry context.Context) error {
 
 	if a.mini != nil {
 		a.log.Warn("embedded Redis: balances and calls outlive a soft stop, but a kill loses the calls of the moment; set redis.url for real use")
-		working.Go(func() { a.keepLive(background) })
 	}
 	working.Go(func() { a.Directory.Run(background) })
 	working.Go(func() { a.completer.Run(background) })
@@ -37,6 +38,14 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	working.Go(func() { a.Rebuilder.Run(background) })
 	working.Go(func() { a.Comparer.Run(background, compareEvery) })
 	working.Go(func() { a.watchRebuilds(background) })
+	working.Go(func() { a.seek(background) })
+	journaling, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJournal()
+	journaled := make(chan struct{})
+	go func() {
+		defer close(journaled)
+		a.journal.Run(journaling, journal.Source{Calls: a.Meter.Calls, Records: a.keeper.Records})
+	}()
 	reading, stopReading := context.WithCancel(background)
 	defer stopReading()
 	read := make(chan struct{})
@@ -105,10 +114,10 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	}
 	stopWork()
 	working.Wait()
-	if a.mini != nil {
-		if err := a.writeLive(soft, liveClean); err != nil {
-			errs = append(errs, fmt.Errorf("write the live calls down: %w", err))
-		}
+	stopJournal()
+	<-journaled
+	if err := a.closeJournal(); err != nil {
+		errs = append(errs, fmt.Errorf("write the live calls down: %w", err))
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		errs = append([]error{cause}, errs...)

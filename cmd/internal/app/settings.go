@@ -31,14 +31,14 @@ func authorizerSettings(c *config.Config) (authz.Settings, error) {
 }
 
 func balanceConfig(c *config.Config, embedded bool) balance.Config {
-	return balance.Config{Partitions: c.Redis.Partitions, Embedded: embedded, Timeout: max(c.Redis.Timeout, time.Second), RejectedPerMinute: c.Calls.RejectedPerMinute}
+	return balance.Config{Partitions: c.Redis.Partitions, Embedded: embedded, Timeout: max(c.Redis.Timeout, time.Second), RejectedPerMinute: orNone(c.Calls.RejectedPerMinute)}
 }
 
 func hookConfig(c *config.Config) hook.Config {
 	return hook.Config{Listen: c.Hook.Listen, NoTCP: c.Hook.Listen == "", Socket: c.Hook.Socket, MaxBody: int(c.Hook.MaxBody), Language: c.Audio.Language, Token: c.Hook.Token.Reveal(),
 		TLSCert: c.Hook.TLS.Cert, TLSKey: c.Hook.TLS.Key, ClientCA: c.Hook.TLS.ClientCA,
 		AudioURL: c.Hook.AudioURL.Reveal(), Announcer: c.SIP.Listen, Deadline: c.Hook.Deadline, MaxConcurrent: c.Hook.MaxInFlight,
-		ExtraCostMax: c.Calls.MaxExtraCostMicros}
+		ExtraCostMax: orNone(c.Calls.MaxExtraCostMicros)}
 }
 
 func meterConfig(c *config.Config, normalize func(string) string) meter.Config {
@@ -48,8 +48,17 @@ func meterConfig(c *config.Config, normalize func(string) string) meter.Config {
 	}
 	return meter.Config{
 		Name: c.Instance, Lease: c.Meter.Lease, SweepEvery: c.Meter.SweepEvery, Batch: c.Meter.Batch,
-		Slice: c.Calls.Slice, ExtendBefore: c.Calls.ExtendBefore, WarnBefore: warn, LostAfter: c.Calls.LostAfter,
+		Slice: c.Calls.Slice, ExtendBefore: c.Calls.ExtendBefore, WarnBefore: warn, HangupBefore: c.Calls.HangupBefore, LostAfter: c.Calls.LostAfter,
 		HeartbeatTimeout: c.Calls.HeartbeatTimeout, EndMark: c.Calls.EndMark, Tombstone: c.Calls.Tombstone,
 		Normalize: normalize,
 	}
+}
+
+// orNone turns a configured 0 into -1, which is "none" where a package's own 0
+// is its default.
+func orNone[T int | int64](n T) T {
+	if n == 0 {
+		return -1
+	}
+	return n
 }

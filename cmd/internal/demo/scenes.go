@@ -62,7 +62,7 @@ func (d *demo) twice(ctx context.Context) error {
 	if err := s.end(ctx, &c, answered, ended, "16"); err != nil {
 		return err
 	}
-	again, err := s.post(ctx, "/v1/events", c.fields(map[string]any{"type": "ended", "answered_at": stamp(answered), "ended_at": stamp(ended), "cause": "16"}))
+	again, err := s.report(ctx, c.fields(map[string]any{"type": "ended", "answered_at": stamp(answered), "ended_at": stamp(ended), "cause": "16"}))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -197,26 +198,33 @@ func (s *sim) place(ctx context.Context, c call) error {
 
 // end reports a hangup and notes what the call cost.
 func (s *sim) end(ctx context.Context, c *call, answered, ended time.Time, cause string) error {
+	a, err := s.report(ctx, c.fields(map[string]any{"type": "ended", "answered_at": stamp(answered), "ended_at": stamp(ended), "cause": cause}))
+	if err != nil {
+		return fmt.Errorf("end of %s: %w", c.id, err)
+	}
+	if a.status != http.StatusOK {
+		return fmt.Errorf("end of %s: %d %s", c.id, a.status, a.raw)
+	}
+	s.view.line(blue, "settled", "%s: %d s, %s", c.id, a.num("duration_sec"), credits(a.num("cost_units")))
+	s.mu.Lock()
+	s.cost[c.account] += a.num("cost_units")
+	s.ended++
+	s.mu.Unlock()
+	return nil
+}
+
+// report sends an event until it is worked: the demo wants to show what became
+// of it, so that being told that it is kept is not enough.
+func (s *sim) report(ctx context.Context, event map[string]any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		a, err := s.post(ctx, "/v1/events", c.fields(map[string]any{"type": "ended", "answered_at": stamp(answered), "ended_at": stamp(ended), "cause": cause}))
-		if err != nil {
-			return err
-		}
-		if a.status == http.StatusOK {
-			s.view.line(blue, "settled", "%s: %d s, %s", c.id, a.num("duration_sec"), credits(a.num("cost_units")))
-			s.mu.Lock()
-			s.cost[c.account] += a.num("cost_units")
-			s.ended++
-			s.mu.Unlock()
-			return nil
-		}
-		if a.status != http.StatusAccepted {
-			return fmt.Errorf("end of %s: %d %s", c.id, a.status, a.raw)
+		a, err := s.post(ctx, "/v1/events", event)
+		if err != nil || a.status != http.StatusAccepted {
+			return a, err
 		}
 		if !pause(ctx, 200*time.Millisecond) {
-			return fmt.Errorf("end of %s was kept and not worked in time", c.id)
+			return a, errors.New("it was kept and not worked in time")
 		}
 	}
 }

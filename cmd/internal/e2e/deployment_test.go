@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func defaults() settings {
 	return settings{
 		"redis.partitions": partitions, "redis.timeout": "3s", "hook.deadline": "5s", "policy.mode": "closed",
 		"sip.listen": "", "log.level": "info",
-		"calls.slice": "2s", "calls.extend_before": "1s", "calls.warn_before": "3s",
+		"calls.slice": "2s", "calls.extend_before": "1s", "calls.warn_before": "3s", "calls.hangup_before": "0s",
 		"calls.unanswered_after": "60s", "calls.lost_after": "60s",
 		"meter.lease": "1500ms", "meter.sweep_every": "1s",
 	}
@@ -60,7 +61,7 @@ func deploy(t *testing.T, changes settings) *deployment {
 	d.store, err = balance.New(d.redis.Client(), balance.Config{Partitions: partitions}, nil)
 	must(t, err)
 	t.Cleanup(d.store.Close)
-	d.keepRecords()
+	d.leaseOutbox(time.Now().Add(time.Hour))
 	return d
 }
 
@@ -85,13 +86,12 @@ func (d *deployment) share() {
 	d.settings["ledger.url"] = url
 }
 
-// keepRecords takes the leases under which sidecars read the outbox, so that every record stays where the test can
-// count it.
-func (d *deployment) keepRecords() {
+// leaseOutbox holds, until a time, the leases under which sidecars read the outbox, so that every record stays where
+// the test can count it.
+func (d *deployment) leaseOutbox(until time.Time) {
 	d.t.Helper()
-	now := time.Now()
 	for p := range partitions {
-		_, err := d.store.Lease(d.t.Context(), fmt.Sprintf("outbox:%02d", p), "the test", now.UnixMilli(), now.Add(time.Hour).UnixMilli())
+		_, err := d.store.Lease(d.t.Context(), fmt.Sprintf("outbox:%02d", p), "the test", time.Now().UnixMilli(), until.UnixMilli())
 		must(d.t, err)
 	}
 }
@@ -263,6 +263,13 @@ func (s *sidecar) send(method, url string, body any) (answer, error) {
 func (s *sidecar) post(path string, body any) answer {
 	s.d.t.Helper()
 	a, err := s.send(http.MethodPost, s.hook+path, body)
+	// A body that is refused unread may break off before the answer is looked at.
+	for range 20 {
+		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+		a, err = s.send(http.MethodPost, s.hook+path, body)
+	}
 	must(s.d.t, err)
 	return a
 }

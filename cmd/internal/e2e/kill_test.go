@@ -5,10 +5,14 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger/postgres"
 )
 
 // life is a call that loses its sidecar.
@@ -156,15 +160,47 @@ func TestKilledWhileEndsAreWorked(t *testing.T) {
 			if a := c.report(l.heir, c.endedEvent()); a.body["duplicate"] == true {
 				again++
 			} else if want := c.seconds(); a.number("duration_sec") != want {
-				t.Errorf("%s: the heir settled %d s, want %d", c.id, a.number("duration_sec"), want)
+				l.t.Errorf("%s: the heir settled %d s, want %d", c.id, a.number("duration_sec"), want)
 			}
 		}
 		if again < worked {
-			t.Errorf("%d ends were answered before the kill, and only %d were known after it", worked, again)
+			l.t.Errorf("%d ends were answered before the kill, and only %d were known after it", worked, again)
 		}
 		l.t.Logf("of %d ends %d were answered before the kill, %d were settled", len(calls), worked, again)
-		l.wantSettled(l.heir, calls...)
+		standing := l.wantSettled(l.heir, calls...)
+		if l.heir != l.first {
+			l.wantInLedger(l.account, standing)
+		}
 	})
+}
+
+// wantInLedger lets the sidecars read the outbox, and waits until the shared ledger has what the records said: each
+// call once, and no charge more.
+func (d *deployment) wantInLedger(a account, standing map[string]authz.Record) {
+	d.t.Helper()
+	d.leaseOutbox(time.Now())
+	ctx := d.t.Context()
+	l, err := postgres.Open(ctx, postgres.Config{URL: d.settings["ledger.url"].(string)})
+	must(d.t, err)
+	defer func() { must(d.t, l.Close()) }()
+	var charged credit.Units
+	uids := make([]uuid.UUID, 0, len(standing))
+	for _, r := range standing {
+		charged += r.Charged()
+		uids = append(uids, r.UID)
+	}
+	services.Eventually(d.t, patience, func() error {
+		known, err := l.KnownCalls(ctx, uids)
+		if err == nil && len(known) != len(uids) {
+			err = fmt.Errorf("%d of %d calls are in the ledger", len(known), len(uids))
+		}
+		return err
+	})
+	totals, err := l.Totals(ctx, a.id)
+	must(d.t, err)
+	if totals.Settled != charged || totals.Calls.Settled != int64(len(uids)) {
+		d.t.Errorf("the ledger has %+v, want %d calls that cost %d units", totals, len(uids), charged)
+	}
 }
 
 // An end that is only kept, since Redis is away, goes with its sidecar as long as nothing keeps it on disk. Nobody
@@ -251,7 +287,7 @@ func TestKilledAtEveryStepOfOneCall(t *testing.T) {
 	s.start()
 	c.report(s, c.endedEvent())
 	s.restart()
-	if again := c.report(s, c.endedEvent()); again.body["duplicate"] != true || again.number("duration_sec") != c.seconds() {
+	if again := c.report(s, c.endedEvent()); again.body["duplicate"] != true || again.number("cost_units") != c.seconds()*second {
 		t.Errorf("the end told once more: %v", again)
 	}
 	d.wantSettled(s, c)

@@ -212,22 +212,23 @@ func TestHangupReloads(t *testing.T) {
 
 	tariff := filepath.Join(t.TempDir(), "tariff.yaml")
 	must(t, os.WriteFile(tariff, []byte("id: default\nversion: 2\nrates:\n  - credits_per_minute: 3\n"), 0o600))
-	s.set["log.level"], s.set["calls.slice"], s.set["tariffs.file"] = "debug", "4s", []string{tariff}
-	s.set["meter.sweep_every"] = "7s"
+	s.set["log.level"], s.set["calls.max_duration"], s.set["tariffs.file"] = "debug", "90s", []string{tariff}
+	s.set["calls.slice"], s.set["meter.sweep_every"] = "4s", "7s"
 	s.write()
 	s.Signal(syscall.SIGHUP)
 	s.says("configuration reloaded")
+	s.says("only after a restart", "calls.slice", "old=2s", "new=4s")
 	s.says("only after a restart", "meter.sweep_every", "old=1s", "new=7s")
 	s.says("setting changed", "log.level", "new=debug")
-	s.says("setting changed", "calls.slice", "new=4s")
+	s.says("setting changed", "calls.max_duration", "new=90s")
 	s.says("tariff in force", tariff)
 
 	after := d.out(a, "after")
-	if got := after.authorize(s).number("slice_seconds"); got != 4 {
-		t.Errorf("slice_seconds is %d after the change, want 4", got)
+	if got := after.authorize(s); got.number("max_seconds") != 90 || got.number("slice_seconds") != 2 {
+		t.Errorf("with a limit of 90 s, and the slice of the start: %v", got)
 	}
-	if w := after.awaitState(authz.StateHeld); w.Held != 3*4*second {
-		t.Errorf("the new tariff holds %d units for 4 s, want %d", w.Held, 3*4*second)
+	if w := after.awaitState(authz.StateHeld); w.Held != 3*2*second {
+		t.Errorf("the new tariff holds %d units for 2 s, want %d", w.Held, 3*2*second)
 	}
 	after.answer(s)
 	if refused := s.post("/v1/authorize", after.fields(map[string]any{"to": "+31207654321"})); refused.status != http.StatusConflict {
@@ -244,11 +245,11 @@ func TestHangupReloads(t *testing.T) {
 	}
 
 	// What cannot be read changes nothing.
-	s.set["calls.slice"] = "1 hour"
+	s.set["calls.max_duration"] = "1 hour"
 	s.write()
 	s.Signal(syscall.SIGHUP)
-	s.says("configuration not reloaded", "calls.slice")
-	if got := d.out(a, "last").authorize(s).number("slice_seconds"); got != 4 {
-		t.Errorf("slice_seconds is %d after a configuration that was refused, want 4", got)
+	s.says("configuration not reloaded", "calls.max_duration")
+	if got := d.out(a, "last").authorize(s).number("max_seconds"); got > 90 {
+		t.Errorf("max_seconds is %d after a configuration that was refused, want at most 90", got)
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/credit"
@@ -145,6 +147,38 @@ func TestReorderedAndContradicting(t *testing.T) {
 		}
 		return fmt.Errorf("the end of %s is not shown as an orphan", talked.id)
 	})
+}
+
+// What is refused because of its call changes nothing for the account: its other calls go on at once.
+func TestRefusalsLeaveTheAccountAlone(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, nil)
+	s := d.sidecar("only")
+	s.listening()
+	a := d.open("acme", 10*minute, s)
+	held := d.out(a, "held")
+	held.authorize(s)
+	for i := range 3 {
+		given := d.out(a, fmt.Sprintf("given-up-%d", i))
+		given.report(s, given.fields(map[string]any{"type": "abandoned"}))
+		for what, body := range map[string]map[string]any{"call_ended": given.fields(nil), "call_conflict": held.fields(map[string]any{"to": "+31207654321"})} {
+			if got := s.post("/v1/authorize", body); got.status != http.StatusConflict || got.code() != what {
+				t.Errorf("%v, want 409 %s", got, what)
+			}
+		}
+	}
+	// Whatever the sidecar makes of it, it does within a second or so.
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 40 {
+		if got := s.post("/v1/quote", d.out(a, "next").fields(nil)); got.status != http.StatusOK {
+			t.Fatalf("the next call: %v", got)
+		}
+		<-tick.C
+	}
+	if strings.Contains(s.Logs(), "went_back=true") {
+		t.Error("the account was taken for one that Redis went back on")
+	}
 }
 
 // Credit for N slices is N calls, however many ask at once, of however many sidecars.

@@ -48,7 +48,7 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request, c Caller) *Erro
 	} else {
 		// The ledger's balance is behind by the calls of this moment, and better than none.
 		s.cfg.Metrics.fromLedger.Inc()
-		s.cfg.Log.Warn("a balance was answered from the ledger", "account", a.ID, "error", err)
+		s.calm.warn("balances are answered from the ledger", logAccount, a.ID, logError, err)
 		totals, err := s.cfg.Sums.Totals(ctx, a.ID)
 		if err != nil {
 			return storeError(err)

@@ -106,6 +106,43 @@ func TestBalanceFromLedger(t *testing.T) {
 	})
 }
 
+// moving is a balance store where a call ends while it is read.
+type moving struct{ ended bool }
+
+func (m *moving) Balance(context.Context, string) (authz.Balance, error) {
+	if m.ended {
+		return authz.Balance{Available: 9 * 60_000, Settled: 60_000, Calls: 1, Seq: 2}, nil
+	}
+	return authz.Balance{Available: 8 * 60_000, Held: 2 * 60_000, Calls: 2, Seq: 1}, nil
+}
+
+func (m *moving) Calls(_ context.Context, _ string, fn func(authz.Call, error) error) error {
+	c := authz.Call{Key: authz.Key{Switch: "sw1", Direction: authz.Outbound, CallID: "1"}, State: authz.StateLive, Held: 2 * 60_000,
+		AnsweredAt: today.Add(-time.Minute).UnixMilli(), Price: base}
+	if m.ended {
+		c.State, c.Held, c.Charged = authz.StateSettled, 0, 60_000
+	}
+	m.ended = true
+	rings := authz.Call{Key: authz.Key{CallID: "2"}, State: authz.StateHeld}
+	for _, seen := range []authz.Call{c, rings, rings} { // a scan may give a call twice
+		if err := fn(seen, nil); err != nil {
+			return err
+		}
+	}
+	return fn(authz.Call{}, errors.New("cannot be read"))
+}
+
+// A call that ends while balance and calls are read counts once.
+func TestBalanceOfOneMoment(t *testing.T) {
+	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.Balances = &moving{} })
+	key := r.open(t, "org-1", "UTC", 10)
+	var got accountAnswer
+	r.get(t, key, "account").into(t, &got)
+	if got.Balance != 9 || *got.Calls != 1 {
+		t.Errorf("%+v (%v calls), want 9 and 1", got, *got.Calls)
+	}
+}
+
 // away is a ledger that does not answer.
 type away struct {
 	*ledger.Ledger

@@ -94,7 +94,7 @@ func (a *KeyAdmin) serve(methods map[string]keyEndpoint) http.HandlerFunc {
 		}
 		e := adminError(err)
 		if e.Status >= http.StatusInternalServerError {
-			a.cfg.Log.Error("admin request failed", "method", r.Method, "path", clip(r.URL.Path), "error", err)
+			a.cfg.Log.Error("admin request failed", logMethod, r.Method, logPath, clip(r.URL.Path), logError, err)
 		}
 		WriteJSON(w, e.Status, map[string]*portal.Error{"error": e})
 	}
@@ -105,7 +105,7 @@ func (a *KeyAdmin) answer(w http.ResponseWriter, r *http.Request, methods map[st
 		if e.Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
-		a.cfg.Log.Warn("admin request refused", "method", r.Method, "remote", r.RemoteAddr, "reason", e.Message)
+		a.cfg.Log.Warn("admin request refused", logMethod, r.Method, logRemote, r.RemoteAddr, logReason, e.Message)
 		return 0, nil, e
 	}
 	if methods == nil {
@@ -216,7 +216,7 @@ func (a *KeyAdmin) rotate(r *http.Request) (int, any, error) {
 }
 
 func (a *KeyAdmin) done(r *http.Request, what string, k *ledger.APIKey) {
-	a.cfg.Log.Info("admin: "+what, "key_id", k.ID, "prefix", k.Prefix, "account", k.Account, "remote", r.RemoteAddr)
+	a.cfg.Log.Info("admin: "+what, "key_id", k.ID, logPrefix, k.Prefix, logAccount, k.Account, logRemote, r.RemoteAddr)
 }
 
 // readObject reads a JSON object; unknown fields are refused by name, and no

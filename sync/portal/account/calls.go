@@ -78,7 +78,7 @@ func (s *Server) liveRows(ctx context.Context, account, status string) (rows []c
 		if status != "" {
 			return nil, false, unavailable(err, "Live calls cannot be listed right now. Please try again.")
 		}
-		s.cfg.Log.Warn("calls were listed without the live ones", "account", account, "error", err)
+		s.calm.warn("calls are listed without the live ones", logAccount, account, logError, err)
 		return nil, false, nil
 	}
 	slices.SortFunc(calls, func(a, b authz.Call) int {

@@ -154,7 +154,7 @@ func (k *Keys) takeBack(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if _, err := k.Revoke(ctx, id); err != nil {
-		k.log.Warn("an API key that nobody was told could not be revoked", "key_id", id, "error", err)
+		k.log.Warn("an API key that nobody was told could not be revoked", logKey, id, logError, err)
 	}
 }
 

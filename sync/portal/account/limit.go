@@ -68,7 +68,7 @@ func (l *limiter) shared(ctx context.Context, bucket string) verdict {
 	v, err := l.ask(ctx, bucket, now)
 	if err != nil {
 		if ctx.Err() == nil && l.until.Swap(now+redisPause.Milliseconds()) == 0 {
-			l.log.Warn("Redis does not answer the rate limit; this sidecar counts alone", "error", err)
+			l.log.Warn("Redis does not answer the rate limit; this sidecar counts alone", logError, err)
 		}
 		return l.alone(bucket)
 	}

@@ -129,7 +129,7 @@ func TestRateLimitWithoutRedis(t *testing.T) {
 
 // A Redis that is frozen costs one short wait, not an error and not one at every request.
 func TestRateLimitWithFrozenRedis(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.RedisTimeout = 50 * time.Millisecond })
+	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.RedisTimeout = 400 * time.Millisecond })
 	key := r.open(t, "org-1", "UTC", 1)
 	r.redis.Pause()
 	defer r.redis.Resume()

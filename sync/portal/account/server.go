@@ -73,7 +73,7 @@ type Config struct {
 	RedisTimeout     time.Duration // of a question to Redis, 500 ms
 	StatementTimeout time.Duration // of a whole statement, 10 min
 	StalledAfter     time.Duration // how long a client may take no byte of a statement, 30 s
-	Statements       int           // at once, 4
+	Statements       int           // at once, half of them an account's at most, 4
 	FlushEvery       time.Duration // how often the use of keys is written, 10 s
 
 	Now     func() time.Time
@@ -133,14 +133,15 @@ type Server struct {
 	keys       *keyCache
 	limit      *limiter
 	mux        *http.ServeMux
-	statements chan struct{}
+	statements slots
+	calm       calm
 }
 
 // New makes the handler. [Server.Run] does what has to be done beside requests.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{cfg: cfg, keys: newKeyCache(cfg.Keys, cfg.Now, cfg.Metrics), limit: newLimiter(&cfg),
-		mux: http.NewServeMux(), statements: make(chan struct{}, cfg.Statements)}
+		mux: http.NewServeMux(), statements: slots{most: cfg.Statements, used: make(map[string]int)}, calm: calm{log: cfg.Log, now: cfg.Now}}
 	s.routes()
 	return s
 }
@@ -168,7 +169,7 @@ func (s *Server) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	if err := s.keys.flush(ctx); err != nil {
-		s.cfg.Log.Warn("the use of API keys could not be noted yet", "error", err)
+		s.cfg.Log.Warn("the use of API keys could not be noted yet", logError, err)
 	}
 }
 
@@ -227,7 +228,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Metrics.inFlight.Dec()
 		s.cfg.Metrics.request(route, rec.status, time.Since(start))
 	}()
-	// Whatever the listener's own deadlines are, no answer waits for its client for ever.
+	// Whatever the listener's own deadlines are, no answer waits for its client for ever; net/http lifts it afterwards.
 	rc := http.NewResponseController(rec)
 	_ = rc.SetWriteDeadline(start.Add(s.cfg.Timeout + s.cfg.StalledAfter))
 
@@ -246,7 +247,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // panicked keeps a fault of ours from ending the connection without an answer.
 func (s *Server) panicked(w *recorder, v any) {
 	s.cfg.Metrics.panics.Inc()
-	s.cfg.Log.Error("panic in the account API", "panic", v, "stack", string(debug.Stack()))
+	s.cfg.Log.Error("panic in the account API", logPanic, v, logStack, string(debug.Stack()))
 	if w.status == 0 {
 		WriteError(w, storeError(fmt.Errorf("panic: %v", v)))
 		return
@@ -347,9 +348,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, e *Error) {
 		return
 	}
 	if e.Status == http.StatusInternalServerError {
-		s.cfg.Log.Error("request of the account API failed", "path", clip(r.URL.Path), "error", e.Cause)
+		s.cfg.Log.Error("request of the account API failed", logPath, clip(r.URL.Path), logError, e.Cause)
 	} else if e.Status == http.StatusServiceUnavailable && e.Cause != nil {
-		s.cfg.Log.Warn("request of the account API could not be answered", "path", clip(r.URL.Path), "error", e.Cause)
+		s.calm.warn("requests of the account API cannot be answered", logPath, clip(r.URL.Path), logError, e.Cause)
 	}
 	WriteError(w, e)
 }

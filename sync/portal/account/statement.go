@@ -85,10 +85,9 @@ func (s *Server) statement(w http.ResponseWriter, r *http.Request, c Caller) *Er
 	if q.err != nil {
 		return q.err
 	}
-	select {
-	case s.statements <- struct{}{}:
-		defer func() { <-s.statements }()
-	default:
+	if s.statements.take(c.Account.ID) {
+		defer s.statements.give(c.Account.ID)
+	} else {
 		e := unavailable(nil, "Too many statements are being written right now. Please try again.")
 		e.RetryAfter = 5
 		return e
@@ -111,7 +110,7 @@ func (s *Server) statement(w http.ResponseWriter, r *http.Request, c Caller) *Er
 	// The status is sent: what remains is to break off, so that nobody takes the beginning for the whole.
 	s.cfg.Metrics.broken.Inc()
 	if r.Context().Err() == nil {
-		s.cfg.Log.Warn("a statement broke off", "account", c.Account.ID, "lines", st.sum.Lines, "error", err)
+		s.calm.warn("a statement broke off", logAccount, c.Account.ID, logLines, st.sum.Lines, logError, err)
 	}
 	abandon(w)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -232,29 +233,60 @@ func TestBrokenStatement(t *testing.T) {
 	}
 }
 
-// Statements that are too many at once are told so; a finished one makes room.
+// Statements that are too many at once are told so, an account's own before the others'; a finished one makes room.
 func TestStatementsAtOnce(t *testing.T) {
 	hold := make(chan struct{})
 	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) {
-		c.Statements = 1
+		c.Statements = 2
 		c.Lists = breaking{hold: hold, after: 1000}
 	})
-	key := r.open(t, "org-1", "UTC", 1)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.server.URL+"/api/v1/statement", nil)
-	must(t, err)
-	req.Header.Set("Authorization", "Bearer "+key)
-	resp, err := r.server.Client().Do(req)
-	must(t, err)
-	second := r.get(t, key, "statement")
-	second.refused(t, "second statement", 503, "service_unavailable", "")
-	if second.header.Get("Retry-After") != "5" {
-		t.Errorf("headers %v", second.header)
+	key, another, third := r.open(t, "org-1", "UTC", 1), r.open(t, "org-2", "UTC", 1), r.open(t, "org-3", "UTC", 1)
+	begin := func(key string) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", r.server.URL+"/api/v1/statement", nil)
+		must(t, err)
+		req.Header.Set("Authorization", "Bearer "+key)
+		resp, err := r.server.Client().Do(req)
+		must(t, err)
+		return resp
 	}
+	refused := func(key string) {
+		t.Helper()
+		answer := r.get(t, key, "statement")
+		answer.refused(t, "one too many", 503, "service_unavailable", "")
+		if answer.header.Get("Retry-After") != "5" {
+			t.Errorf("headers %v", answer.header)
+		}
+	}
+	first := begin(key)
+	refused(key)
+	second := begin(another)
+	refused(third)
 	close(hold)
-	_, err = io.Copy(io.Discard, resp.Body)
-	must(t, errors.Join(err, resp.Body.Close()))
-	r.client = r.server.Client() // the broken ledger has no closing line
-	eventually(t, "room for a statement", func() bool { return r.get(t, key, "statement").status == 200 })
+	for _, resp := range []*http.Response{first, second} {
+		_, err := io.Copy(io.Discard, resp.Body)
+		must(t, errors.Join(err, resp.Body.Close()))
+	}
+	r.client = r.server.Client() // the ledger of this test has no closing line
+	eventually(t, "room for a statement", func() bool { return r.get(t, third, "statement").status == 200 })
+}
+
+// A client that stops reading does not keep its place.
+func TestStalledClient(t *testing.T) {
+	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) {
+		c.Statements, c.StalledAfter = 1, 50*time.Millisecond
+		c.Lists = breaking{after: 100_000}
+	})
+	key := r.open(t, "org-1", "UTC", 1)
+	conn, err := net.Dial("tcp", r.server.Listener.Addr().String())
+	must(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "GET /api/v1/statement HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", key)
+	must(t, err)
+	head := make([]byte, 100)
+	_, err = io.ReadFull(conn, head) // and no more
+	must(t, err)
+	r.client = r.server.Client()
+	eventually(t, "room for a statement", func() bool { return r.send(t, http.MethodHead, key, "statement", nil).status == 200 })
 }
 
 func BenchmarkAccount(b *testing.B)   { benchmark(b, "account") }

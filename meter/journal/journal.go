@@ -1,0 +1,309 @@
+// Package journal remembers on disk which calls a sidecar has, and which of its
+// charges the ledger may not have yet: so that after a kill that also cost Redis
+// its data, the next start can say which calls nobody can prove, and make the
+// charges again.
+//
+// A journal is a file of lines, appended to as things happen and written anew
+// when it has grown; fields are separated by 0x1f:
+//
+//	ringfence journal 1 running | stopped
+//	+ account key call      the call is this sidecar's
+//	- key                   it is over, or another's
+//	$ uid record            charged, and not known to be in the ledger
+//	! uid                   it is
+//	~ account key call      was on when an earlier process was killed, and is being looked for
+//	? account key call      was looked for in vain: it cannot be proven
+//	^ uid                   of one of these two: found, or accepted as it is
+//
+// It is not synced to the disk: it survives a kill of the process, not a loss of
+// power.
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/hmsovereign/ringfence/authz"
+)
+
+const (
+	head    = "ringfence journal 1 "
+	running = head + "running"
+	stopped = head + "stopped"
+	sep     = "\x1f"
+)
+
+// Left is what an earlier process left.
+type Left struct {
+	Clean    bool                     // it stopped softly
+	Calls    map[uuid.UUID]authz.Call // that were on
+	Records  map[uuid.UUID]string     // charged, and not known to be in the ledger
+	Unproven map[uuid.UUID]authz.Call // found before
+	keys     map[authz.Key]uuid.UUID  // of Calls, while it is read
+}
+
+// Source says what is in memory, when the journal is written anew.
+type Source struct {
+	Calls   func() []authz.Call
+	Records func() map[uuid.UUID]string
+}
+
+// Journal is one sidecar's. Its methods do not wait for the disk.
+type Journal struct {
+	path string
+	log  *slog.Logger
+	wake chan struct{}
+
+	mu       sync.Mutex
+	buf      []byte
+	full     bool
+	sought   map[uuid.UUID]authz.Call
+	unproven map[uuid.UUID]authz.Call
+
+	file   *os.File // only Run's and Close's
+	size   int64
+	least  int64 // size at which it was last written anew
+	failed bool
+}
+
+const (
+	bufferMost = 64 << 20 // of lines that wait for the disk
+	grownLeast = 16 << 20 // below it is not written anew
+)
+
+// Open reads what an earlier process of the instance left in a folder, and
+// begins a journal that still has it. Errors: the file cannot be read or written.
+func Open(dir, instance string, log *slog.Logger) (*Journal, Left, error) {
+	j := &Journal{path: filepath.Join(dir, "calls-"+url.PathEscape(instance)+".journal"), log: log, wake: make(chan struct{}, 1)}
+	text, err := os.ReadFile(j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, Left{}, fmt.Errorf("journal of calls: %w", err)
+	}
+	left := parse(string(text))
+	j.sought, j.unproven = maps.Clone(left.Calls), maps.Clone(left.Unproven)
+	if err := j.rewrite(running, nil, left.Records); err != nil {
+		return nil, Left{}, fmt.Errorf("journal of calls: %w", err)
+	}
+	return j, left, nil
+}
+
+// parse reads a journal. A last line that was not written to its end is left out.
+func parse(text string) Left {
+	l := Left{Calls: map[uuid.UUID]authz.Call{}, Records: map[uuid.UUID]string{}, Unproven: map[uuid.UUID]authz.Call{}, keys: map[authz.Key]uuid.UUID{}}
+	first, rest, _ := strings.Cut(text, "\n")
+	l.Clean = first == stopped
+	for rest != "" {
+		line, next, whole := strings.Cut(rest, "\n")
+		if rest = next; whole {
+			l.line(strings.Split(line, sep))
+		}
+	}
+	l.keys = nil
+	return l
+}
+
+func (l *Left) line(f []string) {
+	switch {
+	case len(f) == 4 && (f[0] == "+" || f[0] == "~" || f[0] == "?"):
+		k, err := authz.ParseKey(f[2])
+		if err != nil {
+			return
+		}
+		c, err := authz.ParseCall(f[1], k, f[3])
+		switch {
+		case err != nil:
+		case f[0] == "?":
+			delete(l.Calls, c.UID)
+			l.Unproven[c.UID] = c
+		case f[0] == "+":
+			l.keys[k] = c.UID
+			l.Calls[c.UID] = c
+		default:
+			l.Calls[c.UID] = c
+		}
+	case len(f) == 2 && f[0] == "-":
+		if k, err := authz.ParseKey(f[1]); err == nil {
+			delete(l.Calls, l.keys[k])
+			delete(l.keys, k)
+		}
+	case len(f) == 3 && f[0] == "$":
+		if u, err := uuid.Parse(f[1]); err == nil {
+			l.Records[u] = f[2]
+		}
+	case len(f) == 2 && (f[0] == "!" || f[0] == "^"):
+		u, err := uuid.Parse(f[1])
+		switch {
+		case err != nil:
+		case f[0] == "!":
+			delete(l.Records, u)
+		default:
+			delete(l.Calls, u)
+			delete(l.Unproven, u)
+		}
+	}
+}
+
+// put has a line written soon.
+func (j *Journal) put(parts ...string) {
+	j.mu.Lock()
+	if len(j.buf) < bufferMost {
+		j.buf = appendLine(j.buf, parts...)
+	} else if !j.full {
+		j.full = true
+		j.log.Error("the disk does not keep up with the journal of calls; lines are lost", "path", j.path)
+	}
+	j.mu.Unlock()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+func appendLine(b []byte, parts ...string) []byte {
+	for i, p := range parts {
+		if i > 0 {
+			b = append(b, sep...)
+		}
+		b = append(b, p...)
+	}
+	return append(b, '\n')
+}
+
+func callLine(b []byte, kind string, c *authz.Call) []byte {
+	return appendLine(b, kind, c.Account, c.Key.String(), string(c.AppendCall(nil)))
+}
+
+// On notes a call that is this sidecar's now, or has changed.
+func (j *Journal) On(c *authz.Call) {
+	j.put("+", c.Account, c.Key.String(), string(c.AppendCall(nil)))
+}
+
+// Off notes that a call is over, or another's.
+func (j *Journal) Off(k authz.Key) { j.put("-", k.String()) }
+
+// Charged notes a record that the ledger is to get.
+func (j *Journal) Charged(uid uuid.UUID, raw string) { j.put("$", uid.String(), raw) }
+
+// Recorded notes that the ledger has it.
+func (j *Journal) Recorded(uid uuid.UUID) { j.put("!", uid.String()) }
+
+// Unproven notes that a call which an earlier process left was sought in vain.
+func (j *Journal) Unproven(c *authz.Call) {
+	j.mu.Lock()
+	delete(j.sought, c.UID)
+	j.unproven[c.UID] = *c
+	j.mu.Unlock()
+	j.put("?", c.Account, c.Key.String(), string(c.AppendCall(nil)))
+}
+
+// Found notes that a call which an earlier process left is accounted for.
+func (j *Journal) Found(uid uuid.UUID) {
+	j.mu.Lock()
+	delete(j.sought, uid)
+	delete(j.unproven, uid)
+	j.mu.Unlock()
+	j.put("^", uid.String())
+}
+
+// Run writes until ctx is done.
+func (j *Journal) Run(ctx context.Context, src Source) {
+	for {
+		j.flush()
+		if j.size > max(grownLeast, 4*j.least) {
+			if err := j.rewrite(running, src.Calls(), src.Records()); err != nil {
+				j.fail(err)
+			}
+		}
+		select {
+		case <-j.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (j *Journal) fail(err error) {
+	if !j.failed {
+		j.failed = true
+		j.log.Error("journal of calls not written: after a kill, calls that were lost cannot be named", "path", j.path, "error", err)
+	}
+}
+
+// flush writes what waits.
+func (j *Journal) flush() {
+	j.mu.Lock()
+	lines := j.buf
+	j.buf, j.full = nil, false
+	j.mu.Unlock()
+	if len(lines) == 0 {
+		return
+	}
+	n, err := j.file.Write(lines)
+	j.size += int64(n)
+	if err != nil {
+		j.fail(err)
+	}
+}
+
+// rewrite begins the file anew, with what is known. Lines that are put meanwhile
+// come after it.
+func (j *Journal) rewrite(first string, calls []authz.Call, records map[uuid.UUID]string) error {
+	b := appendLine(nil, first)
+	for i := range calls {
+		b = callLine(b, "+", &calls[i])
+	}
+	for u, raw := range records {
+		b = appendLine(b, "$", u.String(), raw)
+	}
+	j.mu.Lock()
+	for _, c := range j.sought {
+		b = callLine(b, "~", &c)
+	}
+	for _, c := range j.unproven {
+		b = callLine(b, "?", &c)
+	}
+	j.mu.Unlock()
+	f, err := os.CreateTemp(filepath.Dir(j.path), filepath.Base(j.path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = bytes.NewReader(b).WriteTo(f)
+	if err == nil {
+		err = os.Rename(f.Name(), j.path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	if j.file != nil {
+		err = j.file.Close()
+	}
+	j.file, j.size, j.least, j.failed = f, int64(len(b)), int64(len(b)), false
+	return err
+}
+
+// Close ends the journal, after Run: calls are those that are still on.
+func (j *Journal) Close(calls []authz.Call, records map[uuid.UUID]string) error {
+	j.mu.Lock()
+	j.buf = nil // what it says is in calls and records
+	j.mu.Unlock()
+	err := j.rewrite(stopped, calls, records)
+	return errors.Join(err, j.file.Close())
+}
+
+// Abandon closes the file as it is.
+func (j *Journal) Abandon() {
+	j.flush()
+	_ = j.file.Close()
+}
