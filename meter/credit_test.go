@@ -33,6 +33,37 @@ func TestPrepaidCallerIsWarnedAndCutOffAtTheLastHeldSecond(t *testing.T) {
 	})
 }
 
+// The way to the switch takes its time: a hang-up sent when credit is over would
+// end the call in a second that nobody paid.
+func TestHangupBeforeEndsTheCallInItsLastPaidSecond(t *testing.T) {
+	metered(t, &fakeSwitch{}, func(r *rig) {
+		r.account("acme", 90)
+		r.talk("acme", "c1")
+		r.wait(89*time.Second + 600*time.Millisecond)
+		equal(t, "before the end", r.sw.heard(), "30s warn c1 60")
+		r.wait(200 * time.Millisecond)
+		equal(t, "held", r.balance("acme").Held, 0)
+		recs := r.records()
+		equal(t, "records", len(recs), 1)
+		equal(t, "seconds", recs[0].DurationSeconds(), 90)
+		if recs[0].TalkMS < 89_700 || recs[0].TalkMS > 89_800 {
+			t.Errorf("talk is %d ms, want 89,700", recs[0].TalkMS)
+		}
+		equal(t, "available", r.balance("acme").Available, 0)
+	}, func(c *meter.Config) { c.HangupBefore = 300 * time.Millisecond })
+}
+
+func TestHangupBeforeLeavesAShortCallHalfOfItsTime(t *testing.T) {
+	metered(t, &fakeSwitch{}, func(r *rig) {
+		r.account("acme", 1)
+		r.talk("acme", "c1")
+		r.wait(450 * time.Millisecond)
+		equal(t, "calls", r.m.Stats().Live, 1)
+		r.wait(100 * time.Millisecond)
+		equal(t, "calls", r.m.Stats().Live, 0)
+	}, func(c *meter.Config) { c.HangupBefore, c.WarnBefore = 10*time.Second, -1 })
+}
+
 // A call in progress profits from a top-up, where the switch's own limit can be
 // raised.
 func TestTopUpBeforeCutOffRescuesTheCall(t *testing.T) {

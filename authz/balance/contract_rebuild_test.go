@@ -62,9 +62,9 @@ func (r *rig) rebuilt(b authz.Rebuild, want bool) {
 	r.Helper()
 	r.guarded(func(token string) error {
 		b.Token = token
-		done, err := r.Rebuild(r.ctx, b)
+		base, err := r.Rebuild(r.ctx, b)
 		if err == nil {
-			same(r, "rebuilt", done, want)
+			same(r, "rebuilt", base != 0, want)
 		}
 		return err
 	})
@@ -81,9 +81,9 @@ func (r *rig) shutAndRebuilt(b authz.Rebuild, calls ...authz.Burial) {
 		if err := r.Bury(r.ctx, r.account, token, calls); err != nil {
 			return err
 		}
-		done, err := r.Rebuild(r.ctx, b)
+		base, err := r.Rebuild(r.ctx, b)
 		if err == nil {
-			same(r, "rebuilt", done, true)
+			same(r, "seq", r.balance().Seq, base)
 		}
 		return err
 	})
@@ -119,6 +119,9 @@ var rebuildClauses = []clause{
 		r.has(10*minute-40*second, 0, 40*second)
 		same(r, "spent today", r.balance().SpentDay, 40*second)
 		same(r, "seq", r.balance().Seq, 101)
+		bases, err := r.Bases(r.ctx, []string{r.account, r.account + "-other"})
+		r.must(err)
+		same(r, "bases", bases, map[string]int64{r.account: 101})
 		b.Granted *= 2
 		r.rebuilt(b, false) // a second rebuild does not add up
 		r.has(10*minute-40*second, 0, 40*second)

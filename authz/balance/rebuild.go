@@ -99,16 +99,35 @@ func (s *Store) Bury(ctx context.Context, account, token string, calls []authz.B
 	return nil
 }
 
-// Rebuild writes a missing or shut account anew from the ledger's sums. It tells
-// whether it did: an account that is there stays. Errors: authz.ErrFenced, ErrDown.
-func (s *Store) Rebuild(ctx context.Context, b authz.Rebuild) (done bool, err error) {
+// Rebuild writes a missing or shut account anew from the ledger's sums, and gives
+// its base: the seq above which its records are in these books. An account that
+// is there stays, and 0 is given. Errors: authz.ErrFenced, ErrDown.
+func (s *Store) Rebuild(ctx context.Context, b authz.Rebuild) (base int64, err error) {
 	t := s.tag(b.Account)
 	r, err := s.run(ctx, s.scripts.rebuild, []string{s.accountKey(b.Account), t + "accounts", t + "guard", t + "rebuilt"},
 		b.Account, string(b.Status), b.Day, int64(b.SpentDay), int64(b.Granted), b.GrantSeq, int64(b.Settled), b.Seq, b.OpensAt, b.Token)
-	if err != nil {
-		return false, err
+	return r.int(1), err
+}
+
+// Bases are the bases of those of the accounts that were ever rebuilt.
+func (s *Store) Bases(ctx context.Context, accounts []string) (map[string]int64, error) {
+	pipe := s.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(accounts))
+	for i, id := range accounts {
+		cmds[i] = pipe.HGet(ctx, s.accountKey(id), "base")
 	}
-	return r.str(0) == "", nil
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	out := map[string]int64{}
+	for i, c := range cmds {
+		n, err := c.Int64()
+		switch {
+		case err == nil:
+			out[accounts[i]] = n
+		case !errors.Is(err, redis.Nil):
+			return nil, classify("read bases", err)
+		}
+	}
+	return out, nil
 }
 
 // Rebuilt tells of each partition what was rebuilt there last; every rebuild of

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ func TestWire(t *testing.T) {
 		{"a killed call that rings gets CANCEL", killedWhileRinging},
 		{"the dead-man timer is raised", deadManRaised},
 		{"an address pays for its account", taggedAddress},
+		{"an INVITE that pretends to be within a call is refused", pretendedReinvite},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -184,4 +186,20 @@ func onNet(t *testing.T, s *stack) {
 	}
 	a.wantBalanced(t, 2*second)
 	b.wantBalanced(t, 2*second)
+}
+
+// pretendedReinvite carries a To tag and a Route of its own making, to get by without authorization.
+func pretendedReinvite(t *testing.T, s *stack) {
+	a := s.open(t, "pretends", credit)
+	got, err := s.ask(fmt.Sprintf("INVITE sip:%[1]s@127.0.0.1:%[2]d SIP/2.0\r\nRoute: <sip:127.0.0.1:%[3]d;lr;rf=out>\r\nContact: <sip:%[4]s@127.0.0.1:9>\r\n"+
+		"From: <sip:%[4]s@127.0.0.1>;tag=f\r\nTo: <sip:%[1]s@127.0.0.1>;tag=made-up\r\nCSeq: 2 INVITE\r\n", someone, s.trunk.port, s.sip, a.number))
+	must(t, err)
+	if !strings.HasPrefix(got, "SIP/2.0 481 ") {
+		t.Errorf("the answer was:\n%s", got)
+	}
+	for _, m := range s.trunk.messages() {
+		if strings.Contains(m.text, "made-up") {
+			t.Errorf("the trunk got:\n%s", m.text)
+		}
+	}
 }

@@ -129,7 +129,8 @@ func (s *stack) wantHeard(t *testing.T, e *ear, name, language string) {
 	}
 	slices.Sort(gaps)
 	mean := heard[len(heard)-1].at.Sub(heard[0].at) / time.Duration(len(gaps))
-	if (mean - 20*time.Millisecond).Abs() > time.Millisecond {
+	// Never faster than 20 ms a packet; how much slower on a busy machine is no matter of right or wrong.
+	if mean < 19*time.Millisecond || mean > 40*time.Millisecond {
 		t.Errorf("a packet came every %v on average, want 20 ms", mean)
 	}
 	if median := gaps[len(gaps)/2]; (median - 20*time.Millisecond).Abs() > 5*time.Millisecond {

@@ -161,13 +161,54 @@ func emergencyWithoutSidecar(t *testing.T, s *stack) {
 	}
 }
 
-// TestUnasked is the other policy: calls go for a while although nobody could be asked.
-func TestUnasked(t *testing.T) {
+// TestOddities is a stack in which some things are not as they should be: the announcer does not know Kamailio, the
+// trunk cannot be reached, and calls go for a while although nobody could be asked. Its tests take turns.
+func TestOddities(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, options{kamailio: map[string]string{"RF_UNASKED_SECONDS": "2"}})
-	a := s.open(t, "unasked", credit)
+	s := deploy(t, options{sidecar: settings{"sip.peers": []string{"192.0.2.1/32"}},
+		kamailio: map[string]string{"RF_UNASKED_SECONDS": "2", "RF_TRUNK": "sip:127.0.0.1:9;transport=tcp"}})
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *stack)
+	}{
+		{"a silent announcer leaves the caller a reply", silentAnnouncer},
+		{"a trunk that cannot be reached costs nothing", noTrunk},
+		{"a call that nobody could be asked about goes for a while", unasked},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.run(t, s)
+		})
+	}
+}
+
+func silentAnnouncer(t *testing.T, s *stack) {
+	a := s.open(t, "unheard", 0)
+	caller := s.call(t, "caller-refused.xml", ring{from: someone, to: a.number, port: s.fromTrunk[0]})
+	caller.done()
+	if caller.final() != 402 {
+		t.Errorf("the caller was told %d:\n%s", caller.final(), caller.said())
+	}
+	a.awaitCDR(t, caller.id(), "rejected")
+}
+
+func noTrunk(t *testing.T, s *stack) {
+	a := s.open(t, "no-trunk", credit)
+	caller := s.call(t, "caller-refused.xml", ring{from: a.number, to: someone})
+	caller.done()
+	if n := caller.final(); n < 400 {
+		t.Errorf("the caller was told %d", n)
+	}
+	if c := a.awaitCDR(t, caller.id(), "released"); c.CostUnits != 0 {
+		t.Errorf("the ledger has %+v", c)
+	}
+	a.wantBalanced(t, 0)
+}
+
+// unasked has an on-net call, since there is no trunk.
+func unasked(t *testing.T, s *stack) {
+	a, b := s.open(t, "unasked-a", credit), s.open(t, "unasked-b", credit)
 	s.sidecar.Kill()
-	caller := s.call(t, "caller-stays.xml", ring{from: a.number, to: someone})
+	caller := s.call(t, "caller-stays.xml", ring{from: a.number, to: b.number})
 	caller.done()
 	answer, _ := find(caller.messages(), false, "SIP/2.0 200")
 	bye, _ := find(caller.messages(), false, "BYE")
@@ -178,4 +219,5 @@ func TestUnasked(t *testing.T) {
 	s.startSidecar()
 	s.awaitOrphan(t, caller.id())
 	a.wantBalanced(t, 0)
+	b.wantBalanced(t, 0)
 }

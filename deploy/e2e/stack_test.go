@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -212,16 +211,25 @@ func (s *stack) startKamailio() {
 
 // pingSIP asks Kamailio for a sign of life by SIP.
 func (s *stack) pingSIP() error {
+	_, err := s.ask("OPTIONS sip:127.0.0.1 SIP/2.0\r\nFrom: <sip:ping@127.0.0.1>;tag=p\r\nTo: <sip:127.0.0.1>\r\nCSeq: 1 OPTIONS\r\n")
+	return err
+}
+
+// ask sends Kamailio a request by UDP, with what every one has, and gives the first answer.
+func (s *stack) ask(request string) (string, error) {
 	c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", s.sip))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP %[1]s;branch=z9hG4bKping%[2]d\r\nFrom: <sip:ping@127.0.0.1>;tag=p\r\nTo: <sip:127.0.0.1>\r\n"+
-		"Call-ID: ping%[2]d\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", c.LocalAddr(), time.Now().UnixNano())
-	must(s.t, c.SetReadDeadline(time.Now().Add(500*time.Millisecond)))
-	_, err = c.Read(make([]byte, 2048))
-	return err
+	unique := time.Now().UnixNano()
+	fmt.Fprintf(c, "%sVia: SIP/2.0/UDP %s;branch=z9hG4bK%d\r\nCall-ID: asked-%d\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n", request, c.LocalAddr(), unique, unique)
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 4096)
+	n, err := c.Read(buf)
+	return string(buf[:n]), err
 }
 
 // dialog is what Kamailio shows of a call.
@@ -315,14 +323,4 @@ func (s *stack) admin(t testing.TB, method, path string, body, into any) {
 	if into != nil {
 		must(t, json.Unmarshal(raw, into))
 	}
-}
-
-// port reads the port of host:port.
-func port(t testing.TB, hostport string) int {
-	t.Helper()
-	_, text, err := net.SplitHostPort(hostport)
-	must(t, err)
-	n, err := strconv.Atoi(text)
-	must(t, err)
-	return n
 }

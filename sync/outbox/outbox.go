@@ -28,6 +28,9 @@ type Ledger interface {
 type Owners interface {
 	Living(ctx context.Context, now int64) (map[int64]bool, error)
 	Lease(ctx context.Context, name, holder string, now, until int64) (bool, error)
+	// Bases are the seqs up to which the records of rebuilt accounts are not in
+	// their books, unless the ledger had them then.
+	Bases(ctx context.Context, accounts []string) (map[string]int64, error)
 }
 
 // Config of a Reader. The zero value of a field is its default.
@@ -42,6 +45,9 @@ type Config struct {
 	Timeout time.Duration // of one question to Redis; 2 s
 	Commit  time.Duration // of one transaction; 30 s
 	Then    []ledger.Then // what else happens in each transaction
+	// Late is told of an account that was rebuilt while a record of it was on its
+	// way into the ledger: it must be rebuilt again. nil: nobody is.
+	Late func(account string)
 }
 
 func (c Config) withDefaults() Config {
@@ -85,6 +91,7 @@ type Reader struct {
 	mu   sync.Mutex
 	held map[int]*partition
 	look chan struct{}
+	news map[string]int64 // lowest seq of the records that came into the ledger, by account; only once's
 }
 
 // partition is one that this sidecar reads.
@@ -100,7 +107,8 @@ func New(cfg Config, rdb redis.UniversalClient, l Ledger, owners Owners, log *sl
 	if met == nil {
 		met = NewMetrics(nil)
 	}
-	return &Reader{cfg: cfg.withDefaults(), rdb: rdb, ledger: l, owners: owners, log: log, met: met, held: map[int]*partition{}, look: make(chan struct{}, 1)}
+	return &Reader{cfg: cfg.withDefaults(), rdb: rdb, ledger: l, owners: owners, log: log, met: met, held: map[int]*partition{}, look: make(chan struct{}, 1),
+		news: map[string]int64{}}
 }
 
 // Run reads until ctx is done. What goes wrong is logged once and tried again.
@@ -189,6 +197,9 @@ func (r *Reader) once(ctx context.Context) (n int, err error) {
 	for len(entries) > 0 {
 		some := entries[:min(len(entries), r.cfg.Most)]
 		e := r.commit(ctx, some)
+		if e == nil {
+			e = r.late(ctx)
+		}
 		if e == nil {
 			e = r.ack(ctx, some)
 		}
@@ -343,8 +354,14 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 		return err
 	}
 	for i, res := range results {
-		if res.Outcome == ledger.Refused {
+		switch res.Outcome {
+		case ledger.Refused:
 			aside = append(aside, ledger.RefusedRecord{Raw: []byte(texts[i]), Reason: reason(res.Err)})
+		case ledger.Inserted, ledger.Replaced:
+			rec := &records[i]
+			if lowest, known := r.news[rec.Account]; rec.Charged() != 0 && (!known || rec.Seq < lowest) {
+				r.news[rec.Account] = rec.Seq
+			}
 		}
 	}
 	if len(aside) > 0 {
@@ -362,6 +379,30 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 	r.met.batch.Observe(float64(len(entries)))
 	r.met.commit.Observe(time.Since(start).Seconds())
 	r.met.age.Set(0)
+	return nil
+}
+
+// late tells of accounts that were rebuilt, without a record, while this reader
+// had it: Redis lost the outbox, and with it the entry, before the ledger had it.
+// Where Redis does not answer it is asked again with the next batch.
+func (r *Reader) late(ctx context.Context) error {
+	if len(r.news) == 0 || r.cfg.Late == nil {
+		clear(r.news)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	bases, err := r.owners.Bases(ctx, slices.Collect(maps.Keys(r.news)))
+	if err != nil {
+		return err
+	}
+	for account, base := range bases {
+		if r.news[account] <= base {
+			r.log.Warn("a record came into the ledger after its account had been rebuilt without it; the account is rebuilt again", "account", account)
+			r.cfg.Late(account)
+		}
+	}
+	clear(r.news)
 	return nil
 }
 

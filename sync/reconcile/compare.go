@@ -198,13 +198,14 @@ func (c *Comparer) Account(ctx context.Context, id string, repair bool) (Finding
 
 // cause is the first explanation, for the log.
 func (f *Finding) cause() string {
-	for _, c := range f.Causes {
-		if c.Call != "" {
-			return c.What + ": call " + c.Call
-		}
-		return c.What
+	if len(f.Causes) == 0 {
+		return "unexplained"
 	}
-	return "unexplained"
+	c := f.Causes[0]
+	if c.Call != "" {
+		return c.What + ": call " + c.Call
+	}
+	return c.What
 }
 
 // lookWithin bounds the wait for the outbox in one look.

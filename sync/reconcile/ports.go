@@ -53,7 +53,7 @@ type Marks interface {
 type Writer interface {
 	Shut(ctx context.Context, account, token string) (shut bool, err error)
 	Bury(ctx context.Context, account, token string, calls []authz.Burial) error
-	Rebuild(ctx context.Context, b authz.Rebuild) (done bool, err error)
+	Rebuild(ctx context.Context, b authz.Rebuild) (base int64, err error)
 	Reopen(ctx context.Context, account, token string) error
 }
 

@@ -158,7 +158,7 @@ func (r *Rebuilder) look(ctx context.Context) error {
 		if err != nil {
 			r.later(items, written)
 		}
-		if err != nil && !errors.Is(err, errOthers) {
+		if err != nil && !others(err) {
 			errs = append(errs, err)
 		}
 	}
@@ -243,7 +243,7 @@ func (r *Rebuilder) partitions(ctx context.Context, fills []authz.Fill, progress
 			return r.store.MarkFilled(ctx, p, token, time.Now().UnixMilli())
 		})
 		switch {
-		case errors.Is(err, errOthers):
+		case others(err):
 		case err != nil:
 			errs = append(errs, err)
 			if shut { // so that one account that fails does not shut the others again and again
@@ -282,7 +282,7 @@ func (r *Rebuilder) one(ctx context.Context, id string, behind bool) (done bool,
 	}
 	for {
 		written, err := r.some(ctx, r.store.PartitionOf(id), []item{{id, behind}})
-		if !errors.Is(err, errOthers) {
+		if !others(err) {
 			return len(written) > 0, err
 		}
 		if !sleep(ctx, lookLeast) {
@@ -293,6 +293,9 @@ func (r *Rebuilder) one(ctx context.Context, id string, behind bool) (done bool,
 
 // errOthers: another sidecar rebuilds the partition.
 var errOthers = errors.New("another sidecar is at it")
+
+// others tells whether another sidecar is at it, or took over in the middle.
+func others(err error) bool { return errors.Is(err, errOthers) || errors.Is(err, authz.ErrFenced) }
 
 const leaseFor = 30 * time.Second
 

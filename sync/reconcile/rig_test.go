@@ -2,11 +2,15 @@ package reconcile_test
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,9 +38,16 @@ const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	balance.LogTo(slog.New(slog.DiscardHandler))
-	// A failed property prints its seed; files of it would only litter the tree.
-	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
-		panic(err)
+	flag.Parse()
+	settings := map[string]string{"rapid.nofailfile": "true"} // a failed property prints its seed; files of it would only litter the tree
+	if flag.Lookup("rapid.checks").Value.String() == "100" {
+		settings["rapid.checks"] = "30" // each waits for the ledger many times
+	}
+	for name, value := range settings {
+		if err := flag.Set(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	goleak.VerifyTestMain(services.Main(m))
 }
@@ -177,7 +188,7 @@ func (w *world) sidecar(name string, epoch int64, mods ...func(*reconcile.Config
 	}
 	s.rebuilder = reconcile.NewRebuilder(cfg, w.ledger, store, log, nil)
 	s.comparer = reconcile.NewComparer(w.ledger, store, s.rebuilder, log, nil)
-	oc := outbox.Config{Holder: name, Epoch: func() int64 { return epoch }, Poll: 2 * time.Millisecond, Lease: time.Second}
+	oc := outbox.Config{Holder: name, Epoch: func() int64 { return epoch }, Poll: 2 * time.Millisecond, Lease: time.Second, Late: s.rebuilder.Behind}
 	for p := range partitions {
 		oc.Streams = append(oc.Streams, store.OutboxKey(p))
 	}
@@ -260,7 +271,6 @@ type call struct {
 	account         string
 	uid             uuid.UUID
 	answered, ended int64
-	lost            bool // settled to its last proof
 }
 
 func (w *world) newCall(account string) *call {
@@ -287,6 +297,18 @@ func (s *sidecar) known(k authz.Key) (authz.Call, bool) {
 	c, ok := s.memory[k]
 	return c, ok
 }
+
+func (s *sidecar) calls() []authz.Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.memory))
+}
+
+// GoString is what a failed property shows.
+func (s *sidecar) GoString() string { return s.name }
+
+// GoString is what a failed property shows.
+func (c *call) GoString() string { return c.key.CallID + " of " + c.account }
 
 // authorize asks for a call; denied tells that it may not go.
 func (s *sidecar) authorize(c *call) (denied authz.Code, err error) {
@@ -410,13 +432,7 @@ func (s *sidecar) restore(c authz.Call) error {
 // putBack is what a sidecar does after a rebuild.
 func (s *sidecar) putBack() error {
 	var errs []error
-	s.mu.Lock()
-	calls := make([]authz.Call, 0, len(s.memory))
-	for _, c := range s.memory {
-		calls = append(calls, c)
-	}
-	s.mu.Unlock()
-	for _, c := range calls {
+	for _, c := range s.calls() {
 		errs = append(errs, s.restore(c))
 	}
 	rebuilt, err := s.Rebuilt(ctx)
@@ -435,16 +451,17 @@ type image map[string]string
 
 func (w *world) image() image {
 	w.Helper()
-	all := image{}
-	keys, err := w.rdb.Keys(ctx, "*").Result()
+	v, err := w.rdb.Eval(ctx, imageScript, nil).StringSlice()
 	must(w, err)
-	for _, k := range keys {
-		v, err := w.rdb.Dump(ctx, k).Result()
-		must(w, err)
-		all[k] = v
+	all := image{}
+	for i := 0; i+1 < len(v); i += 2 {
+		all[v[i]] = v[i+1]
 	}
 	return all
 }
+
+//go:embed testdata/image.lua
+var imageScript string
 
 // goBack makes Redis what it was; another process has loaded it.
 func (w *world) goBack(to image) {

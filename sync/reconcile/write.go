@@ -52,7 +52,34 @@ func (r *Rebuilder) write(ctx context.Context, it item, token string, begun func
 	if known := totals.Grants > 0 || totals.Seq > 0; known && r.cfg.Grace > 0 {
 		b.OpensAt = now.Add(r.cfg.Grace).UnixMilli()
 	}
-	return r.store.Rebuild(ctx, b)
+	base, err := r.store.Rebuild(ctx, b)
+	if err != nil || base == 0 {
+		return false, err
+	}
+	return true, r.verify(ctx, it.id, base, &totals)
+}
+
+// verify looks at the ledger once more: a reader may have taken records out of
+// the outbox before Redis lost it, and have committed them only after the sums
+// were read. What is committed after this the reader itself notices.
+func (r *Rebuilder) verify(ctx context.Context, id string, base int64, was *ledger.Totals) error {
+	now, err := r.ledger.Totals(ctx, id)
+	if err != nil || now.Settled == was.Settled {
+		return err
+	}
+	later, err := r.ledger.CallsAfterSeq(ctx, id, base, laterMost)
+	if err != nil {
+		return err
+	}
+	for i := range later {
+		if charged(later[i].State) {
+			now.Settled -= later[i].Charged()
+		}
+	}
+	if now.Settled != was.Settled {
+		r.Behind(id)
+	}
+	return nil
 }
 
 // burials are the calls of an account that the ledger knows more of than Redis:

@@ -8,7 +8,7 @@
 -- KEYS account hash, the partition's set of accounts, guard, what was rebuilt last
 -- ARGV 1 account id  2 status  3 day  4 spent that day  5 granted  6 grant_seq  7 settled  8 seq
 --      9 opens_at (0 = at once)  10 token
--- Returns {code, available, held, calls}; 'there' = nothing was changed
+-- Returns {code, base}; 'there' = nothing was changed
 local K = KEYS[1]
 if not guarded(KEYS[3], ARGV[10]) then return {'fenced'} end
 if redis.call('HEXISTS', K, 'books') == 1 then return {'there'} end
@@ -31,4 +31,4 @@ redis.call('SET', KEYS[4], num(seq) .. ' ' .. ARGV[1])
 redis.call('HSET', K, 'base', num(seq), 'books', string.format('%.0f %.0f %.0f %.0f ', av, held, seq, n) .. ARGV[3] .. ' ' .. ARGV[4] ..
   ' ' .. ARGV[7] .. ' ' .. ARGV[5] .. ' ' .. ARGV[6] .. ' ' .. st)
 redis.call('HDEL', K, 'was')
-return {'', av, held, n}
+return {'', seq}
