@@ -19,10 +19,10 @@ needs=(
   'postgresql      | /usr/lib/postgresql/*/bin/postgres   | postgresql   | the ledger is kept in Postgres'
   'prometheus      | promtool                             | prometheus   | promtool checks metrics and alert rules'
   'shellcheck      | shellcheck                           | -            | checks the shell scripts'
+  'sqlite3         | sqlite3                              | -            | makes the database for that'
   'kamailio        | kamailio                             | kamailio     | a real call switch for the tests on the wire'
   'kamailio-utils-modules | /usr/lib/*/kamailio/modules/http_client.so | - | Kamailio asks over HTTP'
   'kamailio-extra-modules | /usr/lib/*/kamailio/modules/jansson.so     | - | Kamailio reads JSON'
-  'kamailio-sqlite-modules | /usr/lib/*/kamailio/modules/db_sqlite.so  | - | Kamailio keeps its events on disk'
   'sip-tester      | sipp                                 | -            | sipp plays caller and callee'
 )
 

@@ -96,7 +96,10 @@ func TestKamailioRemembers(t *testing.T) {
 	s.kamailio.Wait(patience)
 	s.startKamailio()
 	s.startSidecar()
-	wantBilled(t, a.awaitCDR(t, next.id(), "settled"), next, true)
+	// How long the BYE waited for a Kamailio that listens again belongs to the call.
+	if c := a.awaitCDR(t, next.id(), "settled"); c.DurationSec < 2 {
+		t.Errorf("1.5 s of talk were billed as %d s", c.DurationSec)
+	}
 }
 
 // awaitOrphan waits until the sidecar shows an event that belongs to no call it knows.

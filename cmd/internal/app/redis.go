@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -28,8 +29,12 @@ func openRedis(c *config.Config) (redis.UniversalClient, *miniredis.Miniredis, e
 		}
 		url = "redis://" + mini.Addr() + "/0"
 	}
+	timeout := c.Redis.Timeout
+	if mini != nil {
+		timeout = max(timeout, 5*time.Second) // it is this very process: slow is busy, not away
+	}
 	rdb, err := balance.Dial(balance.DialConfig{URL: url, Username: c.Redis.Username, Password: c.Redis.Password.Reveal(),
-		PoolSize: c.Redis.PoolSize, Timeout: c.Redis.Timeout})
+		PoolSize: c.Redis.PoolSize, Timeout: timeout})
 	if err != nil {
 		if mini != nil {
 			mini.Close()
