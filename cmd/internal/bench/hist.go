@@ -1,9 +1,6 @@
 package bench
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // sample keeps every latency of a phase; phases are bounded, so it stays small.
 type sample []time.Duration
@@ -14,10 +11,4 @@ func (s sample) at(q float64) time.Duration {
 		return 0
 	}
 	return s[min(len(s)-1, int(q*float64(len(s))))]
-}
-
-func merge(parts []sample) sample {
-	all := slices.Concat(parts...)
-	slices.Sort(all)
-	return all
 }
