@@ -10,7 +10,8 @@ import (
 	"unicode"
 )
 
-// statements are the ledger's, in the dialect of a driver. Each field holds the block of the same name in snake case.
+// statements are the ledger's, in the dialect of a driver. Each field holds the block of the same name in snake case;
+// an area may have its own struct of them, embedded here.
 type statements struct {
 	RevisionNext, Revision string
 
@@ -24,6 +25,11 @@ type statements struct {
 	UsageSum, HoursBetween, HourOfOffset                                                        string
 	RefusedPut, Refused, RefusedLocked, RefusedAfter, RefusedCount, RefusedDelete               string
 	OldCalls, CallsDelete, CallMask, CheckGrants, CheckCalls, CheckHours                        string
+
+	shopStatements
+	usageStatements
+	noticeStatements
+	sessionStatements
 }
 
 const (
@@ -54,15 +60,16 @@ func loadStatements(files fs.FS) (*statements, error) {
 
 	var s statements
 	used := make(map[string]bool)
-	fields := reflect.ValueOf(&s).Elem()
-	for i := range fields.NumField() {
-		name := snake(fields.Type().Field(i).Name)
-		text, err := expand(blocks, name, used, nil)
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[statements]()) {
+		if field.Anonymous {
+			continue
+		}
+		text, err := expand(blocks, snake(field.Name), used, nil)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		fields.Field(i).SetString(text)
+		reflect.ValueOf(&s).Elem().FieldByIndex(field.Index).SetString(text)
 	}
 	for _, name := range sortedKeys(blocks) {
 		if !used[name] {
