@@ -117,7 +117,7 @@ type Calls struct {
 	ExtendBefore       time.Duration `koanf:"extend_before" default:"10s" min:"1ms" max:"1h" doc:"How long before a hold runs out the next slice is bought"`
 	WarnBefore         time.Duration `koanf:"warn_before" default:"30s" min:"0" max:"1h" doc:"How long before the cut-off the caller is warned. 0: not at all"`
 	HangupBefore       time.Duration `koanf:"hangup_before" default:"300ms" min:"0" max:"10s" doc:"How long before the last paid moment of a call the switch is told to hang up: its way there, and the delay of the answered event, fit in, and the call ends in its last paid second rather than in one it cannot pay"`
-	HeartbeatEvery     time.Duration `koanf:"heartbeat_every" default:"30s" min:"100ms" max:"1h" doc:"How often a heartbeating switch reports a live call"`
+	HeartbeatEvery     time.Duration `koanf:"heartbeat_every" default:"30s" min:"100ms" max:"1h" doc:"How often heartbeating switches are set to report a live call: calls.heartbeat_timeout is checked against it"`
 	HeartbeatTimeout   time.Duration `koanf:"heartbeat_timeout" default:"90s" min:"200ms" max:"24h" doc:"Silence after which a heartbeating switch's call is doubted"`
 	LostAfter          time.Duration `koanf:"lost_after" default:"120s" min:"1s" max:"24h" doc:"Time past its limit after which a live call nobody can vouch for is settled to its last proof of life"`
 	MaxExtraCostMicros int64         `koanf:"max_extra_cost_micros" default:"100000000" min:"0" max:"9007199254740991" doc:"Largest extra_cost of one call, in millionths of the currency"`

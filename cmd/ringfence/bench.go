@@ -54,7 +54,7 @@ func (b *benchCmd) Run(c *console) error {
 	if err != nil {
 		return err
 	}
-	cfg := bench.Config{Hook: b.Hook, HookToken: b.HookToken, Ops: b.URL, Redis: rdb, Partitions: b.Partitions, Accounts: accounts,
+	cfg := bench.Config{Hook: b.Hook, HookToken: b.HookToken, Ops: b.URL, OpsToken: b.Token, Redis: rdb, Partitions: b.Partitions, Accounts: accounts,
 		Clients: b.Clients, Rate: b.Rate, For: b.For, Out: c.err}
 	if b.Live > 0 {
 		rep, err := bench.Live(c.ctx, cfg, b.Live)

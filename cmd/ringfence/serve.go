@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -93,8 +92,5 @@ func (s *serveCmd) Run(c *console) error {
 	}()
 	err = a.Run(c.ctx, ctx)
 	signal.Stop(again)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
 	return err
 }

@@ -97,7 +97,7 @@ func (a *Admin) createAccount(w http.ResponseWriter, r *http.Request) (int, any,
 	if err := body(w, r, fields, false); err != nil {
 		return 0, nil, err
 	}
-	acct := authz.Account{Status: authz.Active, Tariff: defaultTariff, TimeZone: defaultZone, Created: a.now()}
+	acct := authz.Account{Status: authz.Active, Tariff: a.Tariff, TimeZone: defaultZone, Created: a.now()}
 	if in.id != nil {
 		acct.ID = *in.id
 	}

@@ -37,6 +37,7 @@ type AdminConfig struct {
 	Completer *Completer           // takes over what a request could not finish
 	Orphans   func() []authz.Event // events whose call was never found, oldest first
 
+	Tariff  string        // of accounts that name none, default "default"
 	Token   string        // bearer token; empty: peers on the loopback interface only
 	Timeout time.Duration // of one request, default 10 s
 	Now     func() time.Time
@@ -47,13 +48,14 @@ type AdminConfig struct {
 // Admin is the operator's API: an http.Handler for AdminPath.
 type Admin struct {
 	AdminConfig
-	guard guard
+	guard Guard
 	mux   *http.ServeMux
 }
 
 // NewAdmin makes the handler.
 func NewAdmin(cfg AdminConfig) *Admin {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
+	cfg.Tariff = cmp.Or(cfg.Tariff, defaultTariff)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -63,7 +65,7 @@ func NewAdmin(cfg AdminConfig) *Admin {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	a := &Admin{AdminConfig: cfg, guard: newGuard(cfg.Token), mux: http.NewServeMux()}
+	a := &Admin{AdminConfig: cfg, guard: NewGuard(cfg.Token), mux: http.NewServeMux()}
 	a.routes()
 	return a
 }
@@ -124,7 +126,7 @@ func (a *Admin) serve(route string, methods map[string]endpoint) http.HandlerFun
 }
 
 func (a *Admin) answer(w http.ResponseWriter, r *http.Request, methods map[string]endpoint) (int, any, error) {
-	if err := a.guard.check(r); err != nil {
+	if err := a.guard.Check(r); err != nil {
 		if err.Code == CodeUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}

@@ -9,24 +9,25 @@ import (
 	"strings"
 )
 
-// guard decides who may use the admin API.
-type guard struct {
+// Guard decides who may use the admin API and what else is the operators'.
+type Guard struct {
 	token  [sha256.Size]byte
 	asked  bool // a token is configured
 	origin *http.CrossOriginProtection
 }
 
-func newGuard(token string) guard {
-	return guard{token: sha256.Sum256([]byte(token)), asked: token != "", origin: http.NewCrossOriginProtection()}
+// NewGuard makes the guard of a token; empty: whoever asks from this machine.
+func NewGuard(token string) Guard {
+	return Guard{token: sha256.Sum256([]byte(token)), asked: token != "", origin: http.NewCrossOriginProtection()}
 }
 
 const setToken = "set RINGFENCE_ADMIN_TOKEN for the daemon and for whoever asks it"
 
-// check lets a request through: with the token where one is configured, else
+// Check lets a request through: with the token where one is configured, else
 // from the loopback interface. Loopback alone would let in what a browser on
 // this machine is made to send by some page, and what a proxy here passes on,
 // so those are turned away.
-func (g *guard) check(r *http.Request) *Error {
+func (g *Guard) Check(r *http.Request) *Error {
 	forbidden := func(text string) *Error {
 		return &Error{Status: http.StatusForbidden, Code: CodeForbidden, Message: text}
 	}
@@ -48,7 +49,7 @@ func (g *guard) check(r *http.Request) *Error {
 	return nil
 }
 
-func (g *guard) bearer(r *http.Request) *Error {
+func (g *Guard) bearer(r *http.Request) *Error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	given := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	right := subtle.ConstantTimeCompare(given[:], g.token[:]) == 1

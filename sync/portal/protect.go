@@ -8,7 +8,7 @@ import (
 // Protect puts a handler behind the same door as the admin API.
 func (a *Admin) Protect(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := a.guard.check(r); err != nil {
+		if err := a.guard.Check(r); err != nil {
 			if err.Code == CodeUnauthorized {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 			}

@@ -68,6 +68,7 @@ type App struct {
 	announcer  *announce.Server // nil: none is configured
 	api        *account.Server
 	keys       *account.KeyAdmin
+	tariffs    chan []string // files to read, named by a reload
 	public     *server
 	ops        *server
 }
@@ -83,7 +84,7 @@ type server struct {
 // last. What it needs of Redis it asks for ctx long; a Redis that does not
 // answer is no error: the failure policy decides until it does.
 func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err error) {
-	a := &App{cfg: cfg, loaded: cfg, opt: opt, log: opt.Log, reg: newRegistry(), story: &story{}}
+	a := &App{cfg: cfg, loaded: cfg, opt: opt, log: opt.Log, reg: newRegistry(), story: &story{}, tariffs: make(chan []string, 1)}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -176,7 +177,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch, Late: a.Rebuilder.Behind}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
 	admin, completer := a.admin()
 	a.completer = completer
-	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), a.operator(admin.Protect, admin))); err != nil {
+	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin.Protect, a.operator(admin.Protect, admin))); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -287,7 +288,11 @@ func (a *App) Reload(next *config.Config) {
 	for _, c := range reload {
 		a.log.Info("setting changed", "key", c.Key, "old", c.Old, "new", c.New)
 	}
-	a.loadTariffs(context.Background(), next)
+	select {
+	case <-a.tariffs: // an older reload's, not taken up yet
+	default:
+	}
+	a.tariffs <- next.Tariffs.File
 	a.loaded = next
 	a.log.Info("configuration reloaded")
 }

@@ -56,7 +56,8 @@ func ask(ctx context.Context, parts []component) (health, int) {
 // opsHandler serves what operators and Prometheus look at. /healthz says that
 // the process runs; /readyz that it can decide calls: with Redis or the ledger
 // away it is degraded, and still ready, since the failure policy decides.
-func opsHandler(reg *prometheus.Registry, parts []component, admin http.Handler) http.Handler {
+// Profiles, which show memory, are behind the admin API's door.
+func opsHandler(reg *prometheus.Registry, parts []component, protect func(http.Handler) http.Handler, admin http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -69,10 +70,9 @@ func opsHandler(reg *prometheus.Registry, parts []component, admin http.Handler)
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(h)
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for path, profile := range map[string]http.HandlerFunc{"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
+		mux.Handle("GET /debug/pprof/"+path, protect(profile))
+	}
 	mux.Handle("/admin/v1/", admin)
 	return mux
 }

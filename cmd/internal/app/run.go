@@ -62,7 +62,7 @@ func (a *App) Run(ctx, hurry context.Context) error {
 			cancel(err)
 		}
 	}()
-	working.Go(func() { a.loadTariffs(background, a.cfg) })
+	working.Go(func() { a.loadTariffs(background, a.cfg.Tariffs.File) })
 	working.Go(func() { a.api.Run(background) })
 	working.Go(func() { a.retain(background) })
 	announcing, stopAnnouncing := context.WithCancel(background)
@@ -78,8 +78,9 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	a.serve(&serving, cancel, a.public)
 	if err := a.Hook.Start(ctx); err != nil {
 		cancel(err)
+	} else {
+		a.log.Info("ready", "hook", a.HookAddr(), "public", a.PublicAddr(), "ops", a.OpsAddr(), "instance", a.cfg.Instance)
 	}
-	a.log.Info("ready", "hook", a.HookAddr(), "public", a.PublicAddr(), "ops", a.OpsAddr(), "instance", a.cfg.Instance)
 
 	select {
 	case <-ctx.Done():

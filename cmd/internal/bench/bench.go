@@ -25,6 +25,7 @@ import (
 type Config struct {
 	Hook       string // http://host:port or unix:///path of the sidecar's hook listener
 	Ops        string // http://host:port of its ops listener
+	OpsToken   string // its admin token; empty: none
 	HookToken  string
 	Redis      redis.UniversalClient // the sidecar's own Redis
 	Partitions int

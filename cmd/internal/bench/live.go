@@ -116,11 +116,17 @@ func memory(ctx context.Context, cfg Config) (heap, rds float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	if cfg.OpsToken != "" {
+		req.Header.Set("Authorization", "Bearer "+cfg.OpsToken)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, 0, fmt.Errorf("ask the sidecar for a collection: %w", err)
 	}
 	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return 0, 0, fmt.Errorf("ask the sidecar for a collection: it answered %s", resp.Status)
+	}
 	if heap, err = scrape(ctx, cfg.Ops, "go_memstats_heap_alloc_bytes"); err != nil {
 		return 0, 0, err
 	}

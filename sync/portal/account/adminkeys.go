@@ -45,7 +45,7 @@ type KeyAdminConfig struct {
 // Its form is that of package portal's admin API.
 type KeyAdmin struct {
 	cfg   KeyAdminConfig
-	guard guard
+	guard portal.Guard
 	mux   *http.ServeMux
 }
 
@@ -55,7 +55,7 @@ func NewKeyAdmin(cfg KeyAdminConfig) *KeyAdmin {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &KeyAdmin{cfg: cfg, guard: newGuard(cfg.Token), mux: http.NewServeMux()}
+	a := &KeyAdmin{cfg: cfg, guard: portal.NewGuard(cfg.Token), mux: http.NewServeMux()}
 	for path, methods := range map[string]map[string]keyEndpoint{
 		"":             {"GET": a.list, "POST": a.create},
 		"/{id}":        {"DELETE": a.revoke},
@@ -101,7 +101,7 @@ func (a *KeyAdmin) serve(methods map[string]keyEndpoint) http.HandlerFunc {
 }
 
 func (a *KeyAdmin) answer(w http.ResponseWriter, r *http.Request, methods map[string]keyEndpoint) (int, any, error) {
-	if e := a.guard.check(r); e != nil {
+	if e := a.guard.Check(r); e != nil {
 		if e.Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
