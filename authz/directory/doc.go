@@ -22,9 +22,8 @@
 // # Where it comes from
 //
 // A [Source] gives everything at once and then the changes. [Redis] is the
-// source that sidecars share: each change is written there, with a revision, by
-// one script. [RedisBook] is the durable home of accounts, numbers, tariffs and
-// grants for a deployment that has no ledger; it writes the same keys.
+// source that sidecars share: it mirrors the ledger, each change with the revision
+// that the ledger gave it.
 //
 //	rf:{dir}:meta             hash: gen (who filled it), n (changes so far), complete (1: filled from the durable truth)
 //	rf:{dir}:accounts         hash: id -> {"rev":7,"value":{...}}
@@ -32,9 +31,6 @@
 //	rf:{dir}:tariffs          hash: id -> the same
 //	rf:{dir}:changes          stream, bounded: entry n-0 says of which kind and key change n is
 //	rf:{dir}:stage...         what Replace is filling
-//	rf:{dir}:grants:<id>      list: an account's grants in order (RedisBook)
-//	rf:{dir}:references:<id>  hash: reference -> number of its grant (RedisBook)
-//	rf:{dir}:granted          hash: account -> last number and sum of its grants (RedisBook)
 //
 // All keys are in one slot, so that it works unchanged on one node, through
 // Sentinel and on Redis Cluster.

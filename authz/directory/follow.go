@@ -234,8 +234,7 @@ const (
 	troubleLost   trouble = "lost"
 )
 
-const problemEmpty = "Redis holds no directory: create the first account with `ringfence account create`, " +
-	"or fill Redis again if it was lost"
+const problemEmpty = "Redis holds no directory: it is filled from the ledger as soon as that answers"
 
 func (d *Directory) problemLost() string {
 	p := "Redis has lost accounts, numbers or tariffs; " + remedyLost

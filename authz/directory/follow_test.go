@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +19,9 @@ import (
 	"github.com/hmsovereign/ringfence/deploy/services"
 )
 
-// sidecar is a directory and a book on one Redis.
+// sidecar is a directory on a Redis that others share.
 type sidecar struct {
 	*Directory
-	book *RedisBook
 	r    *Redis
 	stop func()
 }
@@ -34,23 +34,43 @@ func startWith(t testing.TB, rdb redis.UniversalClient, cfg Config, options ...R
 	r := newRedis(t, rdb, options...)
 	cfg.Source, cfg.Mirror = r, r
 	d := New(cfg)
-	return &sidecar{Directory: d, book: NewRedisBook(r), r: r, stop: run(t, d)}
+	return &sidecar{Directory: d, r: r, stop: run(t, d)}
 }
+
+// revision is the ledger's last, which all tests share.
+var revision atomic.Int64
 
 func (s *sidecar) create(t testing.TB, a authz.Account) {
 	t.Helper()
-	ctx := bounded(t)
-	made, rev, err := s.book.CreateAccount(ctx, a)
-	if err == nil {
-		err = s.PutAccount(ctx, rev, made)
-	}
-	if err != nil {
+	if err := s.PutAccount(bounded(t), revision.Add(1), a); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// fill mirrors a ledger that has just these accounts.
+func (s *sidecar) fill(t testing.TB, accounts ...authz.Account) {
+	t.Helper()
+	var truth []Change
+	for i := range accounts {
+		truth = append(truth, Change{Kind: KindAccount, Key: accounts[i].ID, Rev: revision.Add(1), Account: &accounts[i]})
+	}
+	if err := s.r.Replace(bounded(t), func(context.Context) ([]Change, error) { return truth, nil }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "filled", func() bool { return s.Fresh() && len(s.Accounts("", 0)) == len(truth) })
+}
+
 func (s *sidecar) has(id string) func() bool {
 	return func() bool { _, ok := s.Account(id); return ok }
+}
+
+// reached tells whether it has followed so many changes.
+func (s *sidecar) reached(n int64) func() bool {
+	return func() bool {
+		s.Directory.state.Lock()
+		defer s.Directory.state.Unlock()
+		return s.pos.N == n
+	}
 }
 
 func testFollow(t *testing.T, rdb redis.UniversalClient) {
@@ -60,12 +80,10 @@ func testFollow(t *testing.T, rdb redis.UniversalClient) {
 	if a.Ready() {
 		t.Error("ready although Redis holds nothing")
 	}
+	a.fill(t)
 	a.create(t, account("acme"))
 	if _, ok := a.Account("acme"); !ok {
 		t.Error("where it was made, an account is known at once")
-	}
-	if !a.Ready() {
-		t.Error("the first account of all makes its sidecar ready")
 	}
 	eventually(t, "b is ready", b.Ready)
 	eventually(t, "b knows acme", b.has("acme"))
@@ -76,23 +94,21 @@ func testFollow(t *testing.T, rdb redis.UniversalClient) {
 		known func() bool
 	}{
 		{"a suspension", func() error {
-			acct, rev, err := b.book.UpdateAccount(ctx, "acme", func(a *authz.Account) error { a.Status = authz.Suspended; return nil })
-			return errors.Join(err, b.PutAccount(ctx, rev, acct))
+			acct := account("acme")
+			acct.Status = authz.Suspended
+			return b.PutAccount(ctx, revision.Add(1), acct)
 		}, func() bool { acct, _ := a.Account("acme"); return acct.Status == authz.Suspended }},
 		{"a number", func() error {
-			n, rev, err := b.book.AddNumber(ctx, number("+31850835037", "acme"))
-			return errors.Join(err, b.PutNumber(ctx, rev, n))
+			return b.PutNumber(ctx, revision.Add(1), number("+31850835037", "acme"))
 		}, func() bool {
 			n, ok := a.Number("+31850835037")
 			return ok && n.Account == "acme" && a.NumberCount("acme") == 1
 		}},
 		{"a tariff", func() error {
-			table, rev, err := b.book.PutTariff(ctx, table(t, halfPrice))
-			return errors.Join(err, b.PutTariff(ctx, rev, table))
+			return b.PutTariff(ctx, revision.Add(1), table(t, halfPrice))
 		}, func() bool { _, ok := a.Tariff("half"); return ok }},
 		{"a number's removal", func() error {
-			_, rev, err := b.book.RemoveNumber(ctx, "+31850835037")
-			return errors.Join(err, b.DropNumber(ctx, rev, "+31850835037"))
+			return b.DropNumber(ctx, revision.Add(1), "+31850835037")
 		}, func() bool { _, ok := a.Number("+31850835037"); return !ok && a.NumberCount("acme") == 0 }},
 	}
 	for _, c := range changes {
@@ -108,24 +124,9 @@ func testFollow(t *testing.T, rdb redis.UniversalClient) {
 	eventually(t, "both follow", func() bool { return a.Fresh() && b.Fresh() })
 }
 
-func testEstablish(t *testing.T, rdb redis.UniversalClient) {
-	ctx := bounded(t)
-	a := start(t, rdb)
-	if err := errors.Join(a.r.Establish(ctx), a.r.Establish(ctx)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "ready with no accounts", a.Fresh)
-	a.create(t, account("acme"))
-	if err := a.r.Establish(ctx); err != nil || !a.has("acme")() {
-		t.Errorf("a directory that is there stays: %v", err)
-	}
-	empty(t, rdb)
-	wantErr(t, a.r.Establish(ctx), ErrLost, "")
-}
-
 func testGap(t *testing.T, rdb redis.UniversalClient) {
 	a := start(t, rdb, KeepChanges(3))
-	a.create(t, account("acme"))
+	a.fill(t, account("acme"))
 	b := start(t, rdb, KeepChanges(3))
 	eventually(t, "b knows acme", b.has("acme"))
 	b.stop()
@@ -142,7 +143,7 @@ func testGap(t *testing.T, rdb redis.UniversalClient) {
 
 func testManyChanges(t *testing.T, rdb redis.UniversalClient) {
 	a := start(t, rdb)
-	a.create(t, account("acme"))
+	a.fill(t, account("acme"))
 	b := start(t, rdb)
 	eventually(t, "b knows acme", b.has("acme"))
 	b.stop()
@@ -169,40 +170,25 @@ func testManyChanges(t *testing.T, rdb redis.UniversalClient) {
 func testFlushed(t *testing.T, rdb redis.UniversalClient) {
 	ctx := bounded(t)
 	a := start(t, rdb)
-	a.create(t, account("acme"))
-	a.create(t, account("beta"))
-	eventually(t, "fresh", a.Fresh)
+	a.fill(t, account("acme"), account("beta"))
 	empty(t, rdb)
 	eventually(t, "it says so", func() bool { return strings.Contains(a.Status().Problem, "lost") })
 	if _, ok := a.Account("acme"); !ok || !a.Ready() || a.Fresh() {
 		t.Error("the directory must go on with what it knows, and not call it fresh")
 	}
-	_, _, err := a.book.CreateAccount(ctx, account("gamma"))
-	wantErr(t, err, ErrLost, "")
-	_, err = a.book.Account(ctx, "acme")
-	wantErr(t, err, ErrLost, "")
-	_, _, err = a.book.AddGrant(ctx, authz.Grant{Account: "acme", Units: 1, Reference: "r"})
-	wantErr(t, err, ErrLost, "")
-	wantErr(t, a.PutAccount(ctx, 99, account("acme")), ErrLost, "")
+	wantErr(t, a.PutAccount(ctx, revision.Add(1), account("acme")), ErrLost, "")
 
 	// A sidecar that starts now cannot tell a loss from a beginning, and another
 	// one's directory outlives that.
 	fresh := start(t, rdb)
-	eventually(t, "the new one says why it is not ready", func() bool { return strings.Contains(fresh.Status().Problem, "create the first account") })
+	eventually(t, "the new one says why it is not ready", func() bool { return strings.Contains(fresh.Status().Problem, "ledger") })
 	if fresh.Ready() {
 		t.Error("ready although nothing is known")
 	}
-	fresh.create(t, account("delta"))
-	eventually(t, "delta", a.has("delta"))
-	if _, ok := a.Account("acme"); !ok || a.Fresh() {
-		t.Error("what was lost must stay, and the directory is not fresh")
-	}
-
 	// The durable truth fills Redis again.
 	beta, delta := account("beta"), account("delta")
-	truth := []Change{{Kind: KindAccount, Key: "beta", Rev: 5, Account: &beta}, {Kind: KindAccount, Key: "delta", Rev: 6, Account: &delta}}
-	err = a.r.Replace(ctx, func(context.Context) ([]Change, error) { return truth, nil })
-	if err != nil {
+	truth := []Change{{Kind: KindAccount, Key: "beta", Rev: revision.Add(1), Account: &beta}, {Kind: KindAccount, Key: "delta", Rev: revision.Add(1), Account: &delta}}
+	if err := a.r.Replace(ctx, func(context.Context) ([]Change, error) { return truth, nil }); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []*sidecar{a, fresh} {
@@ -211,7 +197,7 @@ func testFlushed(t *testing.T, rdb redis.UniversalClient) {
 			return !gone && s.has("beta")() && s.has("delta")() && s.Fresh()
 		})
 	}
-	if err := a.PutAccount(ctx, 7, account("epsilon")); err != nil {
+	if err := a.PutAccount(ctx, revision.Add(1), account("epsilon")); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "changes go on", fresh.has("epsilon"))
@@ -221,14 +207,15 @@ func testFlushed(t *testing.T, rdb redis.UniversalClient) {
 func testWentBack(t *testing.T, rdb redis.UniversalClient) {
 	ctx := bounded(t)
 	a := start(t, rdb)
+	a.fill(t)
 	a.create(t, account("acme"))
-	eventually(t, "fresh", a.Fresh)
+	eventually(t, "the first is followed", a.reached(1))
 	n, err := rdb.HGet(ctx, keyMeta, "n").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.create(t, account("late"))
-	eventually(t, "the change is followed", func() bool { a.Directory.state.Lock(); defer a.Directory.state.Unlock(); return a.pos.N == 2 })
+	eventually(t, "the change is followed", a.reached(2))
 	pipe := rdb.TxPipeline()
 	pipe.HSet(ctx, keyMeta, "n", n)
 	pipe.HDel(ctx, keyAccounts, "late")
@@ -245,19 +232,20 @@ func testWentBack(t *testing.T, rdb redis.UniversalClient) {
 func testMirrorOrder(t *testing.T, rdb redis.UniversalClient) {
 	ctx := bounded(t)
 	a := start(t, rdb)
-	a.create(t, account("acme"))
+	a.fill(t, account("acme"))
+	then := revision.Add(30) - 30
 	newer, older := account("acme"), account("acme")
 	newer.Company, older.Company = "newer", "older"
 	for _, c := range []struct {
 		rev int64
 		a   authz.Account
-	}{{20, newer}, {10, older}, {20, older}} {
+	}{{then + 20, newer}, {then + 10, older}, {then + 20, older}} {
 		if err := a.PutAccount(ctx, c.rev, c.a); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A removal must not be undone by an older change that comes late.
-	if err := errors.Join(a.DropNumber(ctx, 30, "+31850835037"), a.PutNumber(ctx, 29, number("+31850835037", "acme"))); err != nil {
+	if err := errors.Join(a.DropNumber(ctx, then+30, "+31850835037"), a.PutNumber(ctx, then+29, number("+31850835037", "acme"))); err != nil {
 		t.Fatal(err)
 	}
 	b := start(t, rdb)
@@ -273,11 +261,11 @@ func testMirrorOrder(t *testing.T, rdb redis.UniversalClient) {
 func testReplaceRace(t *testing.T, rdb redis.UniversalClient) {
 	ctx := bounded(t)
 	a := start(t, rdb)
-	a.create(t, account("acme"))
+	a.fill(t, account("acme"))
 	acme := account("acme")
 	truth := []Change{{Kind: KindAccount, Key: "acme", Rev: 1, Account: &acme}}
 	err := a.r.Replace(ctx, func(context.Context) ([]Change, error) {
-		return truth, a.PutAccount(ctx, 9, account("between"))
+		return truth, a.PutAccount(ctx, revision.Add(1), account("between"))
 	})
 	wantErr(t, err, ErrConflict, "meanwhile")
 	err = a.r.Replace(ctx, func(ctx context.Context) ([]Change, error) {
@@ -310,9 +298,7 @@ func testReplaceRace(t *testing.T, rdb redis.UniversalClient) {
 func testUnreadable(t *testing.T, rdb redis.UniversalClient) {
 	ctx := bounded(t)
 	a := start(t, rdb)
-	a.create(t, account("acme"))
-	a.create(t, account("beta"))
-	eventually(t, "fresh", a.Fresh)
+	a.fill(t, account("acme"), account("beta"))
 	pipe := rdb.TxPipeline()
 	pipe.HSet(ctx, keyAccounts, "acme", `{"rev":9,"value":{"id":"somebody"}}`)
 	pipe.XAdd(ctx, &redis.XAddArgs{Stream: keyChanges, ID: "3-0", Values: []string{"kind", "account", "key", "acme"}})
@@ -321,7 +307,7 @@ func testUnreadable(t *testing.T, rdb redis.UniversalClient) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "passed over", func() bool { a.Directory.state.Lock(); defer a.Directory.state.Unlock(); return a.pos.N == 4 })
+	eventually(t, "passed over", a.reached(4))
 	if got, ok := a.Account("acme"); !ok || got.Company != "Company acme" {
 		t.Errorf("acme is %+v, %t", got, ok)
 	}
@@ -332,7 +318,7 @@ func testUnreadable(t *testing.T, rdb redis.UniversalClient) {
 func TestSourceAway(t *testing.T) {
 	s := services.Redis(t, services.AppendOnly())
 	a := start(t, onRedis(t, s))
-	a.create(t, account("acme"))
+	a.fill(t, account("acme"))
 	eventually(t, "fresh", a.Fresh)
 	s.Kill()
 	eventually(t, "not fresh", func() bool { return !a.Fresh() && strings.Contains(a.Status().Problem, "does not answer") })

@@ -15,15 +15,12 @@ import (
 
 // The keys; all in one slot.
 const (
-	keyMeta       = "rf:{dir}:meta"
-	keyChanges    = "rf:{dir}:changes"
-	keyAccounts   = "rf:{dir}:accounts"
-	keyNumbers    = "rf:{dir}:numbers"
-	keyTariffs    = "rf:{dir}:tariffs"
-	keyStage      = "rf:{dir}:stage"
-	keyGrants     = "rf:{dir}:grants:"
-	keyGranted    = "rf:{dir}:granted"
-	keyReferences = "rf:{dir}:references:"
+	keyMeta     = "rf:{dir}:meta"
+	keyChanges  = "rf:{dir}:changes"
+	keyAccounts = "rf:{dir}:accounts"
+	keyNumbers  = "rf:{dir}:numbers"
+	keyTariffs  = "rf:{dir}:tariffs"
+	keyStage    = "rf:{dir}:stage"
 )
 
 var hashes = map[Kind]string{KindAccount: keyAccounts, KindNumber: keyNumbers, KindTariff: keyTariffs}
@@ -39,7 +36,7 @@ const (
 var scriptFiles embed.FS
 
 type scripts struct {
-	poll, put, record, grant, establish, begin, stage, commit *redis.Script
+	poll, put, begin, stage, commit *redis.Script
 }
 
 func loadScripts() (*scripts, error) {
@@ -55,8 +52,7 @@ func loadScripts() (*scripts, error) {
 		}
 		return redis.NewScript(string(common) + string(body))
 	}
-	s := &scripts{poll: get("poll"), put: get("put"), record: get("record"), grant: get("grant"),
-		establish: get("establish"), begin: get("begin"), stage: get("stage"), commit: get("commit")}
+	s := &scripts{poll: get("poll"), put: get("put"), begin: get("begin"), stage: get("stage"), commit: get("commit")}
 	return s, err
 }
 
@@ -132,19 +128,6 @@ func (r *Redis) run(ctx context.Context, what string, s *redis.Script, keys []st
 
 func unavailable(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
-}
-
-// Establish makes an empty directory where Redis holds none, so that sidecars
-// without accounts are ready. It is only for a Redis that is known to be new,
-// such as an embedded one: in any other, holding none means that it was lost.
-// Errors: ErrLost, ErrUnavailable.
-func (r *Redis) Establish(ctx context.Context) error {
-	const what = "establish the directory"
-	reply, err := r.run(ctx, what, r.scripts.establish, []string{keyMeta}, uuid.NewString(), r.known())
-	if err == nil && reply[0] == "lost" {
-		err = fmt.Errorf("%s: %w", what, ErrLost)
-	}
-	return err
 }
 
 // Put mirrors a change that is recorded elsewhere. Errors: ErrLost (fill Redis

@@ -55,7 +55,7 @@ func (tx *Tx) addGrant(ctx context.Context, g authz.Grant) (authz.Grant, bool, e
 	case err == nil && bytes.Equal(wasHash, hash):
 		return was, false, nil
 	case err == nil:
-		return authz.Grant{}, false, problem(ErrConflict, "the reference is that of grant %d, a %s of %s credits with the reason %q",
+		return authz.Grant{}, false, problem(ErrConflict, "the reference is that of grant %d already: %s of %s credits with the reason %q; use another",
 			was.Number, was.Kind, was.Units.Credits(), was.Reason)
 	case !errors.Is(err, ErrNotFound):
 		return authz.Grant{}, false, err

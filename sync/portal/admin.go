@@ -169,8 +169,7 @@ func (a *Admin) ready() error {
 	if a.Directory.Ready() {
 		return nil
 	}
-	return unavailable(nil, "the directory is not loaded: the first account makes it (ringfence account create), "+
-		"or Redis and the ledger are away; /readyz says which")
+	return unavailable(nil, "the directory is not loaded: Redis or the ledger is away; /readyz says which")
 }
 
 // unfinished tells what became of a change that is recorded: nil where all is

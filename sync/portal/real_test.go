@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	"github.com/hmsovereign/ringfence/authz/directory"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
 	"github.com/hmsovereign/ringfence/sync/portal"
 )
 
@@ -30,7 +33,7 @@ type real struct {
 	dir   *directory.Directory
 }
 
-func newReal(t *testing.T, rdb redis.UniversalClient, embedded bool) *real {
+func newReal(t *testing.T, book *ledger.Ledger, rdb redis.UniversalClient, embedded bool) *real {
 	t.Helper()
 	store, err := balance.New(rdb, balance.Config{Embedded: embedded}, balance.NewMetrics(nil))
 	if err != nil {
@@ -41,7 +44,6 @@ func newReal(t *testing.T, rdb redis.UniversalClient, embedded bool) *real {
 		t.Fatal(err)
 	}
 	dir := directory.New(directory.Config{Source: mirror, Mirror: mirror})
-	book := directory.NewRedisBook(mirror)
 	w := &world{t: t, now: time.Now()}
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	w.completer = portal.NewCompleter(portal.CompleterConfig{Book: book, Balances: store, Directory: dir, Log: log})
@@ -95,8 +97,23 @@ func TestRealStores(t *testing.T) {
 }
 
 func testReal(t *testing.T, rdb redis.UniversalClient, embedded bool) {
-	a, b := newReal(t, rdb, embedded), newReal(t, rdb, embedded)
+	book, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = book.Close() })
+	if err := book.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, b := newReal(t, book, rdb, embedded), newReal(t, book, rdb, embedded)
 	a.refused("GET", "accounts", "", 503, "service_unavailable", "", "not loaded")
+	mirror, err := directory.NewRedis(rdb)
+	if err == nil {
+		err = mirror.Replace(t.Context(), func(context.Context) ([]directory.Change, error) { return nil, nil })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	a.must("POST", "accounts", `{"id":"acme","company_name":"Acme","time_zone":"Europe/Amsterdam"}`, 201, "currency", "EUR")
 	a.must("GET", "accounts/acme", "", 200, "minutes_balance", "0") // at once, where it was made
 	b.must("POST", "numbers", `{"number":"+31850835037","account":"acme"}`, 201)
@@ -116,7 +133,7 @@ func testReal(t *testing.T, rdb redis.UniversalClient, embedded bool) {
 	a.refused("POST", "accounts", `{"id":"acme","company_name":"Acme"}`, 409, "conflict", "id", "exists already")
 	a.refused("POST", "numbers", `{"number":"+31850835037","account":"acme"}`, 409, "conflict", "number", `"acme" already`)
 	a.refused("POST", "numbers", `{"number":"+31850835038","account":"nobody"}`, 404, "not_found", "account", `"nobody"`)
-	a.refused("POST", "accounts/acme/grants", `{"minutes":11,"reference":"r1"}`, 409, "conflict", "reference", "which is of 10 minutes")
+	a.refused("POST", "accounts/acme/grants", `{"minutes":11,"reference":"r1"}`, 409, "conflict", "reference", "of 10 credits")
 	a.refused("POST", "accounts/nobody/grants", `{"minutes":11,"reference":"r1"}`, 404, "not_found", "id", `"nobody"`)
 	a.refused("PATCH", "accounts/acme", `{"tariff":"none"}`, 404, "not_found", "tariff", `"none"`)
 	a.refused("GET", "tariffs/none", "", 404, "not_found", "id", `"none"`)

@@ -19,10 +19,9 @@ local function write(meta, changes, hash, kind, key, entry, n, bound)
   redis.call('HSET', hash, key, entry)
 end
 
--- An entry's text; an empty value is a removal, by is who wrote it.
-local function entry(r, value, by)
+-- An entry's text; an empty value is a removal.
+local function entry(r, value)
   local t = '{"rev":' .. num(r)
-  if by then t = t .. ',"by":"' .. by .. '"' end
   if value ~= '' then t = t .. ',"value":' .. value end
   return t .. '}'
 end
