@@ -1,0 +1,87 @@
+package stripefake
+
+// routes names the endpoints.
+func (f *Fake) routes() {
+	for pattern, handle := range map[string]handler{
+		"POST /v1/customers":                          f.createCustomer,
+		"GET /v1/customers":                           f.listCustomers,
+		"GET /v1/customers/{id}":                      f.getCustomer,
+		"POST /v1/customers/{id}":                     f.updateCustomer,
+		"DELETE /v1/customers/{id}":                   f.deleteCustomer,
+		"GET /v1/customers/{id}/payment_methods":      f.listMethods,
+		"POST /v1/customers/{id}/tax_ids":             f.createTaxID,
+		"GET /v1/customers/{id}/tax_ids":              f.listTaxIDs,
+		"GET /v1/customers/{id}/tax_ids/{id2}":        f.getTaxID,
+		"DELETE /v1/customers/{id}/tax_ids/{id2}":     f.deleteTaxID,
+		"POST /v1/checkout/sessions":                  f.createSession,
+		"GET /v1/checkout/sessions":                   f.listSessions,
+		"GET /v1/checkout/sessions/{id}":              f.getSession,
+		"GET /v1/checkout/sessions/{id}/line_items":   f.listItems,
+		"POST /v1/checkout/sessions/{id}/expire":      f.expireSession,
+		"GET /v1/payment_intents":                     f.listIntents,
+		"GET /v1/payment_intents/{id}":                f.getIntent,
+		"POST /v1/payment_intents/{id}":               f.updateIntent,
+		"GET /v1/charges":                             f.listCharges,
+		"GET /v1/charges/{id}":                        f.getCharge,
+		"GET /v1/charges/{id}/refunds":                f.listRefunds,
+		"POST /v1/invoices":                           f.createInvoice,
+		"GET /v1/invoices":                            f.listInvoices,
+		"GET /v1/invoices/{id}":                       f.getInvoice,
+		"POST /v1/invoices/{id}":                      f.updateInvoice,
+		"DELETE /v1/invoices/{id}":                    f.deleteInvoice,
+		"GET /v1/invoices/{id}/lines":                 f.listLines,
+		"POST /v1/invoices/{id}/finalize":             f.finalizeInvoice,
+		"POST /v1/invoices/{id}/pay":                  f.payInvoice,
+		"POST /v1/invoices/{id}/void":                 f.voidInvoice,
+		"POST /v1/invoices/{id}/mark_uncollectible":   f.abandonInvoice,
+		"POST /v1/invoiceitems":                       f.createItem,
+		"GET /v1/invoiceitems":                        f.listItemsPending,
+		"GET /v1/invoiceitems/{id}":                   f.getItem,
+		"POST /v1/tax_rates":                          f.createTaxRate,
+		"GET /v1/tax_rates":                           f.listTaxRates,
+		"GET /v1/tax_rates/{id}":                      f.getTaxRate,
+		"POST /v1/tax_rates/{id}":                     f.updateTaxRate,
+		"POST /v1/tax/calculations":                   f.createCalculation,
+		"GET /v1/tax/settings":                        f.getTaxSettings,
+		"GET /v1/payment_methods":                     f.listMethods,
+		"GET /v1/payment_methods/{id}":                f.getMethod,
+		"POST /v1/payment_methods/{id}/attach":        f.attachMethod,
+		"POST /v1/payment_methods/{id}/detach":        f.detachMethod,
+		"POST /v1/refunds":                            f.createRefund,
+		"GET /v1/refunds":                             f.listRefunds,
+		"GET /v1/refunds/{id}":                        f.getRefund,
+		"POST /v1/refunds/{id}":                       f.updateRefund,
+		"GET /v1/disputes":                            f.listDisputes,
+		"GET /v1/disputes/{id}":                       f.getDispute,
+		"GET /v1/events":                              f.listEvents,
+		"GET /v1/events/{id}":                         f.getEvent,
+		"POST /v1/webhook_endpoints":                  f.createEndpoint,
+		"GET /v1/webhook_endpoints":                   f.listEndpoints,
+		"GET /v1/webhook_endpoints/{id}":              f.getEndpoint,
+		"POST /v1/webhook_endpoints/{id}":             f.updateEndpoint,
+		"DELETE /v1/webhook_endpoints/{id}":           f.deleteEndpoint,
+		"POST /v1/billing/meters":                     f.createMeter,
+		"GET /v1/billing/meters":                      f.listMeters,
+		"GET /v1/billing/meters/{id}":                 f.getMeter,
+		"POST /v1/billing/meters/{id}/deactivate":     f.switchMeter,
+		"POST /v1/billing/meters/{id}/reactivate":     f.switchMeter,
+		"GET /v1/billing/meters/{id}/event_summaries": f.listSummaries,
+		"POST /v1/billing/meter_events":               f.createMeterEvent,
+		"POST /v1/products":                           f.createProduct,
+		"GET /v1/products":                            f.listProducts,
+		"GET /v1/products/{id}":                       f.getProduct,
+		"POST /v1/prices":                             f.createPrice,
+		"GET /v1/prices":                              f.listPrices,
+		"GET /v1/prices/{id}":                         f.getPrice,
+		"GET /v1/account":                             f.getAccount,
+	} {
+		f.api(pattern, handle)
+	}
+	f.mux.HandleFunc("/v1/", f.unknownURL)
+	f.mux.HandleFunc("GET /c/pay/{id}", f.showSession)
+	f.mux.HandleFunc("POST /c/pay/{id}", f.workSession)
+	f.mux.HandleFunc("GET /i/{id}/{secret}", f.showInvoice)
+	f.mux.HandleFunc("POST /i/{id}/{secret}", f.workInvoice)
+	f.mux.HandleFunc("GET /i/{id}/{secret}/pdf", f.servePDF)
+	f.mux.HandleFunc("GET /receipts/{id}", f.showReceipt)
+}
