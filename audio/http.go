@@ -22,9 +22,9 @@ const cacheControl = "public, max-age=300"
 //	/v1/audio/{prompt}.{language}.{wav|ulaw|alaw|sln|sln16}[?account=ID]
 //
 // with entity tags, conditional and range requests (RFC 9110). With ?account=
-// the account's own recording is preferred. A language without a recording is
-// 404: URLs come from the answer to a switch, which has chosen already. Errors
-// are {"error":{"code","message"}}.
+// the account's own recording is preferred. Of a language without a recording
+// [Library.Find] chooses another, which Content-Language names: whoever plays the
+// file to a caller has no use for a 404. Errors are {"error":{"code","message"}}.
 func Handler(l *Library) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -63,13 +63,15 @@ func (l *Library) resolve(name, account string) (*Clip, Encoding, string) {
 	if !Prompt(prompt).Known() {
 		return nil, "", fmt.Sprintf("No prompt %q. There are %s.", prompt, joinPrompts())
 	}
-	if language, ok := NormalizeLanguage(tag); ok {
-		if clip, ok := l.Exact(Prompt(prompt), account, language); ok {
-			return clip, encoding, ""
-		}
+	language, ok := NormalizeLanguage(tag)
+	if !ok {
+		return nil, "", fmt.Sprintf("%q is no language. Of %s there are %s.", tag, prompt, strings.Join(l.Languages(Prompt(prompt)), ", "))
 	}
-	return nil, "", fmt.Sprintf("No recording of %s in language %q. There are %s.",
-		prompt, tag, strings.Join(l.Languages(Prompt(prompt)), ", "))
+	clip, ok := l.Find(Prompt(prompt), account, language)
+	if !ok {
+		return nil, "", fmt.Sprintf("No recording of %s.", prompt)
+	}
+	return clip, encoding, ""
 }
 
 type errorBody struct {

@@ -37,6 +37,10 @@ type Account struct {
 	Limits   Limits        `json:"limits"`
 	Created  time.Time     `json:"created_at"`
 
+	// What a call of the account must tell beside its record: see Notice.
+	Notify     bool         `json:"notify,omitempty"`      // it has a webhook
+	AlertBelow credit.Units `json:"alert_below,omitempty"` // balance under which it wants to be told; 0: never
+
 	Table    *tariff.Table  `json:"-"` // resolved from Tariff
 	Location *time.Location `json:"-"` // resolved from TimeZone
 

@@ -137,7 +137,7 @@ func (a *Authorizer) decide(ctx context.Context, r *Request, dry bool) Decision 
 	h.Epoch = a.tracker.Epoch()
 	h.Detail.Prefix = rate.Prefix
 	h.Hash = inputHash(r, acct.ID)
-	if h.UID, err = uuid.NewV7(); err != nil {
+	if h.UID, err = newUID(); err != nil {
 		return a.unavailable(r, acct, "No call uid could be made.")
 	}
 
@@ -269,7 +269,7 @@ func (a *Authorizer) emergency(s *Settings, r *Request, now time.Time, dry bool)
 		return d
 	}
 	var err error
-	if h.UID, err = uuid.NewV7(); err != nil {
+	if h.UID, err = newUID(); err != nil {
 		return d
 	}
 	h.Price = tariff.Price{Initial: 1, Step: 1, CreditPrice: acct.Table.CreditPrice()}

@@ -2,8 +2,10 @@ package authz
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 
@@ -38,6 +40,13 @@ type Key struct {
 // form is unambiguous whatever the call id holds.
 func (k Key) String() string {
 	return k.Switch + ":" + k.Direction.String() + ":" + k.CallID
+}
+
+// Append writes what String gives.
+func (k Key) Append(b []byte) []byte {
+	b = append(append(b, k.Switch...), ':')
+	b = append(append(b, k.Direction.String()...), ':')
+	return append(b, k.CallID...)
 }
 
 // ParseKey reads what Key.String wrote.
@@ -231,6 +240,21 @@ type Call struct {
 	Price      tariff.Price
 	MaxSeconds int64 // the account's limit for one call; 0 = none
 	Detail     Detail
+}
+
+// newUID mints a call uid. It must be unique, which it is by its time and the
+// process's own generator (ChaCha8, seeded by the system); it need not be secret.
+func newUID() (uuid.UUID, error) { return uuid.NewV7FromReader(generator{}) }
+
+type generator struct{}
+
+func (generator) Read(b []byte) (int, error) {
+	for i := 0; i < len(b); i += 8 {
+		var n [8]byte
+		binary.NativeEndian.PutUint64(n[:], rand.Uint64())
+		copy(b[i:], n[:])
+	}
+	return len(b), nil
 }
 
 // UIDText writes a call uid in the 22 characters kept in Redis.

@@ -7,6 +7,8 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	policy    *prometheus.CounterVec
 	gone      prometheus.Counter
+
+	allowed [3]prometheus.Counter // decisions to allow, by Direction
 }
 
 // NewMetrics registers them with reg; a nil reg keeps them to the Authorizer.
@@ -19,14 +21,24 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		gone: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringfence_askers_gone_total",
 			Help: "Authorize requests whose asker left before the answer; their holds are given back."}),
 	}
+	for _, d := range []Direction{Inbound, Outbound} {
+		m.allowed[d] = m.decisions.WithLabelValues(d.String(), allow)
+	}
 	if reg != nil {
 		reg.MustRegister(m.decisions, m.policy, m.gone)
 	}
 	return m
 }
 
+// allow is the result of a decision that lets a call go.
+const allow = "allow"
+
 func (m *Metrics) decision(dir Direction, d *Decision) {
-	result := "allow"
+	if d.Allowed && dir.Valid() {
+		m.allowed[dir].Inc()
+		return
+	}
+	result := allow
 	if !d.Allowed {
 		result = string(d.Code)
 	}

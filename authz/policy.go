@@ -38,7 +38,8 @@ type seen struct {
 // policyState remembers healthy accounts and notices a store that does not
 // answer, so that requests need not each wait for their deadline to learn it.
 type policyState struct {
-	accounts sync.Map // account id -> *seen
+	mu       sync.RWMutex
+	accounts map[string]*seen // by account id
 	failures atomic.Int64
 	until    atomic.Int64 // Unix ms: before that, do not ask the store
 }
@@ -48,7 +49,29 @@ const (
 	tripFor   = 250 * time.Millisecond // then one request asks again
 )
 
-func newPolicyState() *policyState { return &policyState{} }
+func newPolicyState() *policyState { return &policyState{accounts: map[string]*seen{}} }
+
+// known gives what is remembered of an account; nil: nothing.
+func (p *policyState) known(account string) *seen {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.accounts[account]
+}
+
+// remembered is known, and begins to remember where nothing was.
+func (p *policyState) remembered(account string) *seen {
+	if s := p.known(account); s != nil {
+		return s
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.accounts[account]
+	if s == nil {
+		s = &seen{}
+		p.accounts[account] = s
+	}
+	return s
+}
 
 // tripped tells whether the store is known to be down right now. When the time
 // is over, one caller is let through to try.
@@ -78,11 +101,7 @@ func (p *policyState) answered(account string, available credit.Units, now time.
 		p.failures.Store(0)
 		p.until.Store(0)
 	}
-	v, ok := p.accounts.Load(account)
-	if !ok {
-		v, _ = p.accounts.LoadOrStore(account, &seen{})
-	}
-	s := v.(*seen)
+	s := p.remembered(account)
 	s.available.Store(int64(available))
 	s.at.Store(now.UnixMilli())
 	if s.used.Load() != 0 {
@@ -94,18 +113,15 @@ func (p *policyState) answered(account string, available credit.Units, now time.
 // of what is left, but at least a slice, so that several calls get some. 0 =
 // none is left.
 func (p *policyState) take(account string, pol *Policy, slice int64, now time.Time) int64 {
-	v, ok := p.accounts.Load(account)
+	s := p.known(account)
 	allowance := pol.Allowance
 	switch {
 	case pol.Mode == PolicyOpen:
 		allowance = pol.OpenCap
-		if !ok {
-			v, _ = p.accounts.LoadOrStore(account, &seen{})
-		}
-	case pol.Mode != PolicyKnown || !ok:
+		s = p.remembered(account)
+	case pol.Mode != PolicyKnown || s == nil:
 		return 0
 	}
-	s := v.(*seen)
 	if pol.Mode == PolicyKnown && (now.UnixMilli()-s.at.Load() > pol.KnownFor.Milliseconds() || s.available.Load() < int64(pol.Healthy)) {
 		return 0
 	}

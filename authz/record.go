@@ -56,13 +56,17 @@ const RecordFields = 15
 //
 // where tail is the call's unchanging part (see ParseTail).
 func ParseRecord(s string) (Record, error) {
+	return parseLine(s, "s, L, r or x", func(st State) bool { return st.Rank() > 0 })
+}
+
+func parseLine(s, states string, known func(State) bool) (Record, error) {
 	f := strings.SplitN(s, "\t", RecordFields+1)
 	if len(f) != RecordFields+1 {
 		return Record{}, fmt.Errorf("outbox record has %d fields, want %d", len(f), RecordFields+1)
 	}
 	var r Record
-	if len(f[0]) != 1 || State(f[0][0]).Rank() == 0 {
-		return Record{}, fmt.Errorf("outbox record has state %q, want s, L, r or x", f[0])
+	if len(f[0]) != 1 || !known(State(f[0][0])) {
+		return Record{}, fmt.Errorf("outbox record has state %q, want %s", f[0], states)
 	}
 	r.State = State(f[0][0])
 	var err error

@@ -56,6 +56,7 @@ func check(cfg *Config, p *problems) {
 	c.redis()
 	c.ledger()
 	c.stripe()
+	c.smtp()
 	c.calls()
 	c.emergency()
 	c.switches()

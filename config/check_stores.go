@@ -104,26 +104,3 @@ func (c checker) ledger() {
 		}
 	}
 }
-
-func (c checker) stripe() {
-	s := c.Stripe
-	if key := s.Key.Reveal(); c.sound("stripe.key") {
-		switch {
-		case strings.HasPrefix(key, "pk_"):
-			c.fail("stripe.key", "", "is a publishable key, which can sell nothing", "write the secret (sk_...) or a restricted (rk_...) key")
-		case strings.HasPrefix(key, "whsec_"):
-			c.fail("stripe.key", "", "is a webhook's signing secret", "write the secret (sk_...) or a restricted (rk_...) key")
-		}
-	}
-	if w := s.WebhookSecret.Reveal(); c.sound("stripe.webhook_secret") {
-		for _, prefix := range []string{"sk_", "rk_", "pk_"} {
-			if strings.HasPrefix(w, prefix) {
-				c.fail("stripe.webhook_secret", "", "is an API key", "write the endpoint's signing secret (whsec_...)")
-			}
-		}
-	}
-	c.webURL("stripe.url", s.URL)
-	if u, err := url.Parse(string(s.URL)); err == nil && c.sound("stripe.url") && u.Scheme == "http" && !loopbackHost(u.Hostname()) {
-		c.fail("stripe.url", s.URL.String(), "would send the key in the clear", "write https, or an address of this machine")
-	}
-}

@@ -25,6 +25,8 @@ type Config struct {
 	Redis     Redis     `koanf:"redis"`
 	Ledger    Ledger    `koanf:"ledger"`
 	Stripe    Stripe    `koanf:"stripe"`
+	Notify    Notify    `koanf:"notify"`
+	SMTP      SMTP      `koanf:"smtp"`
 	Calls     Calls     `koanf:"calls"`
 	Policy    Policy    `koanf:"policy"`
 	Emergency Emergency `koanf:"emergency"`
@@ -99,13 +101,6 @@ type Redis struct {
 // Ledger is the durable truth: grants and settled calls.
 type Ledger struct {
 	URL URL `koanf:"url" file:"true" doc:"postgres://user:password@host:5432/database, or sqlite:///path/to/file. Empty: SQLite in data_dir"`
-}
-
-// Stripe sells credit. Without a key the purchase side answers 503.
-type Stripe struct {
-	Key           Secret `koanf:"key" doc:"Secret or restricted API key (sk_..., rk_...). Empty: nothing is sold"`
-	WebhookSecret Secret `koanf:"webhook_secret" doc:"Signing secret of the webhook endpoint (whsec_...)"`
-	URL           URL    `koanf:"url" doc:"Another API base, for tests. Empty: Stripe's own"`
 }
 
 // Calls says how a call is held, metered and given up.

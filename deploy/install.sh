@@ -19,11 +19,15 @@ needs=(
   'postgresql      | /usr/lib/postgresql/*/bin/postgres   | postgresql   | the ledger is kept in Postgres'
   'prometheus      | promtool                             | prometheus   | promtool checks metrics and alert rules'
   'shellcheck      | shellcheck                           | -            | checks the shell scripts'
-  'sqlite3         | sqlite3                              | -            | makes the database for that'
   'kamailio        | kamailio                             | kamailio     | a real call switch for the tests on the wire'
   'kamailio-utils-modules | /usr/lib/*/kamailio/modules/http_client.so | - | Kamailio asks over HTTP'
   'kamailio-extra-modules | /usr/lib/*/kamailio/modules/jansson.so     | - | Kamailio reads JSON'
+  'kamailio-sqlite-modules | /usr/lib/*/kamailio/modules/db_sqlite.so  | - | Kamailio keeps live calls over a restart'
+  'sqlite3         | sqlite3                              | -            | makes the database for that'
   'sip-tester      | sipp                                 | -            | sipp plays caller and callee'
+  'curl            | curl                                 | -            | the README is followed to the letter'
+  'chromium        | chromium                             | -            | a real browser for the billing page'
+  'fonts-dejavu-core | /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf | - | the letters in its screenshots'
 )
 
 # Tests of this script give it another root for the files it looks at and makes.

@@ -37,7 +37,7 @@ func (x *indexer) take() (puts []*call, dels []authz.Key) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	puts, dels = x.puts, x.dels
-	x.puts, x.dels = nil, nil
+	x.puts, x.dels = make([]*call, 0, len(puts)), nil // about as many will come again
 	return puts, dels
 }
 

@@ -39,7 +39,7 @@ func (m *Meter) take(w *authz.Call, budget credit.Units, others int64, fresh boo
 	c := sh.lookup(h, &w.Key)
 	if c == nil {
 		c = made
-		c.due = now
+		c.due = never // its place is found once, below
 		sh.insert(h, c)
 		m.count(c.state, 1)
 		m.index.put(c)

@@ -38,7 +38,7 @@
 //
 //	lang     language tag of the prompt; audio.Library chooses
 //	account  account whose own recordings are preferred
-//	code     final SIP status (402, 403, 404, 410, 480, 484, 486, 500, 503, 600, 603, 604)
+//	code     final SIP status (402, 403, 404, 410, 480, 484, 486, 487, 500, 503, 600, 603, 604)
 //	cause    Q.850 cause of the Reason header (1 to 127)
 //	mode     early or answer
 //

@@ -41,6 +41,7 @@ type phone struct {
 	mu      sync.Mutex
 	packets []heard
 	news    chan struct{} // closed and replaced at each packet
+	flushed chan struct{} // gets one for each mark that flush has sent
 }
 
 func newPhone(t testing.TB, server netip.AddrPort) *phone {
@@ -49,7 +50,8 @@ func newPhone(t testing.TB, server netip.AddrPort) *phone {
 	if server.Addr().Is6() {
 		here = net.IPv6loopback
 	}
-	p := &phone{t: t, server: server, sip: bind(t, here), rtp: bind(t, here), inbox: make(chan sip.Message, 100), news: make(chan struct{})}
+	p := &phone{t: t, server: server, sip: bind(t, here), rtp: bind(t, here), inbox: make(chan sip.Message, 100),
+		news: make(chan struct{}), flushed: make(chan struct{}, 1)}
 	var readers sync.WaitGroup
 	readers.Go(p.readSIP)
 	readers.Go(p.readRTP)
@@ -102,6 +104,10 @@ func (p *phone) readRTP() {
 		if err != nil {
 			return
 		}
+		if int(from.Port()) == portOf(p.sip) {
+			p.flushed <- struct{}{}
+			continue
+		}
 		h := heard{at: time.Now(), from: from}
 		if err := h.Unmarshal(slices.Clone(buf[:n])); err != nil {
 			p.t.Errorf("the announcer sent what is no RTP packet: %v", err)
@@ -140,8 +146,25 @@ func (p *phone) waitRTP(n int) []heard {
 	}
 }
 
-// silentFor reports how many packets come within a while.
+// flush waits until all packets that were sent before it have been read, by a
+// mark that follows them.
+func (p *phone) flush() {
+	p.t.Helper()
+	to := p.rtp.LocalAddr().(*net.UDPAddr).AddrPort()
+	if _, err := p.sip.WriteToUDPAddrPort([]byte("mark"), to); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.flushed:
+	case <-time.After(patience):
+		p.t.Fatal("the mark did not come")
+	}
+}
+
+// silentFor reports how many packets are sent within a while from now.
 func (p *phone) silentFor(d time.Duration) int {
+	p.t.Helper()
+	p.flush()
 	before := len(p.log())
 	<-time.After(d)
 	return len(p.log()) - before

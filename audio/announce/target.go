@@ -85,6 +85,7 @@ var finalStatus = map[int]struct {
 	480: {"Temporarily Unavailable", 18},
 	484: {"Address Incomplete", 28},
 	486: {"Busy Here", 17},
+	487: {"Request Terminated", 16},
 	500: {"Server Internal Error", 41},
 	503: {"Service Unavailable", 41},
 	600: {"Busy Everywhere", 17},

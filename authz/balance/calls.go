@@ -90,7 +90,7 @@ func (s *Store) Reap(ctx context.Context, account string, now, keepMS int64, key
 	for _, k := range keys {
 		args = append(args, field(k))
 	}
-	v, err := s.pipe.run(ctx, s.scripts.reap, []string{s.accountKey(account)}, args...)
+	v, err := s.answer(ctx, s.scripts.reap, []string{s.accountKey(account)}, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func (s *Store) OpenAccount(ctx context.Context, account string, status authz.Ac
 	if err := known(status); err != nil {
 		return err
 	}
-	_, err := s.pipe.run(ctx, s.scripts.open, []string{s.accountKey(account), s.accountsKey(Partition(account, s.partitions))},
+	_, err := s.answer(ctx, s.scripts.open, []string{s.accountKey(account), s.accountsKey(Partition(account, s.partitions))},
 		account, string(status), day)
 	return err
 }

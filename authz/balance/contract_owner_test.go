@@ -336,4 +336,12 @@ var accountClauses = []clause{
 			r.Fatal("1025 partitions were taken")
 		}
 	}},
+	{"one ledger for all sidecars", func(r *rig) {
+		r.must(r.Join(r.ctx, "ours"))
+		r.must(r.Join(r.ctx, "ours"))
+		r.fails(r.backend.store(r.T, balance.Config{}).Join(r.ctx, "theirs"), balance.ErrLedger)
+		r.must(r.rdb.HDel(r.ctx, "rf:{sys}:deployment", "ledger").Err()) // its mark of partitions is another clause's
+		r.must(r.Join(r.ctx, "ours"))                                    // a Redis that lost everything has the mark again
+		r.fails(r.Join(r.ctx, "theirs"), balance.ErrLedger)
+	}},
 }

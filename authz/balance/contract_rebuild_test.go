@@ -153,12 +153,14 @@ var rebuildClauses = []clause{
 	{"an account that is shut moves no credit, and can be opened as it was", func(r *rig) {
 		r.talked("a")
 		before := r.snapshot()
+		tried := false // and fenced off after it, by another clause
 		r.guarded(func(token string) error {
 			shut, err := r.Shut(r.ctx, r.account, token)
 			if err != nil {
 				return err
 			}
-			same(r, "shut", shut, true)
+			same(r, "shut", shut || tried, true)
+			tried = true
 			if shut, err = r.Shut(r.ctx, r.account, token); err != nil {
 				return err
 			}

@@ -15,11 +15,11 @@ type clause struct {
 // rejectedPerMinute keeps the test of the cap short.
 const rejectedPerMinute = 3
 
-var cfg = balance.Config{RejectedPerMinute: rejectedPerMinute}
+var cfg = balance.Config{RejectedPerMinute: rejectedPerMinute, Wanted: wanted}
 
 // run checks every clause, each on an account of its own.
 func run(t *testing.T, b backend) {
-	for _, clauses := range [][]clause{authorizeClauses, limitClauses, answerClauses, settleClauses, onceClauses, priceClauses, ownerClauses, accountClauses, rebuildClauses} {
+	for _, clauses := range [][]clause{authorizeClauses, limitClauses, answerClauses, settleClauses, onceClauses, priceClauses, ownerClauses, accountClauses, rebuildClauses, noticeClauses} {
 		for _, c := range clauses {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()

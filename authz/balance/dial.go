@@ -25,6 +25,10 @@ type DialConfig struct {
 	Timeout  time.Duration // of dialling, reading and writing; default 250 ms
 }
 
+// protocol is RESP2: nothing here uses what RESP3 adds, and with that the driver
+// looks before each answer for messages that nobody asked for.
+const protocol = 2
+
 // Dial makes a client; it does not connect yet. A failing command is not
 // repeated by the driver: whoever asked decides.
 func Dial(c DialConfig) (redis.UniversalClient, error) {
@@ -33,7 +37,7 @@ func Dial(c DialConfig) (redis.UniversalClient, error) {
 	}
 	o := redis.UniversalOptions{Username: c.Username, Password: c.Password, PoolSize: c.PoolSize,
 		MaxRetries: -1, DialerRetries: 1, DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, PoolTimeout: c.Timeout,
-		ContextTimeoutEnabled: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}
+		Protocol: protocol, ContextTimeoutEnabled: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, errors.New("redis.url is not a URL; write redis://host:6379/0")
@@ -87,7 +91,7 @@ func dialOne(c DialConfig, o redis.UniversalOptions) (redis.UniversalClient, err
 	}
 	one.PoolSize, one.MaxRetries, one.DialerRetries = o.PoolSize, o.MaxRetries, o.DialerRetries
 	one.DialTimeout, one.ReadTimeout, one.WriteTimeout, one.PoolTimeout = o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout
-	one.ContextTimeoutEnabled, one.MaintNotificationsConfig = true, o.MaintNotificationsConfig
+	one.Protocol, one.ContextTimeoutEnabled, one.MaintNotificationsConfig = protocol, true, o.MaintNotificationsConfig
 	return redis.NewClient(one), nil
 }
 

@@ -40,9 +40,10 @@ func (s *Store) outboxKey(account string) string  { return s.outboxes[Partition(
 func (s *Store) OutboxKey(partition int) string { return s.outboxes[partition] }
 
 func (s *Store) accountsKey(partition int) string { return s.tags[partition] + "accounts" }
-func (s *Store) indexKey(k authz.Key) string {
-	return s.tags[Partition(k.String(), s.partitions)] + "index"
-}
+func (s *Store) indexKey(k authz.Key) string      { return s.indexKeyOf(k.String()) }
+
+// indexKeyOf is indexKey of a key's text.
+func (s *Store) indexKeyOf(k string) string { return s.indexes[Partition(k, s.partitions)] }
 
 // Partitions is how many the deployment has.
 func (s *Store) Partitions() int { return s.partitions }

@@ -36,7 +36,7 @@ func (s *Store) Renew(ctx context.Context, name string, epoch, until int64) erro
 }
 
 func (s *Store) register(ctx context.Context, name string, epoch, until, above int64) (int64, error) {
-	v, err := s.pipe.run(ctx, s.scripts.register, []string{sidecarsKey}, name, epoch, until, above)
+	v, err := s.answer(ctx, s.scripts.register, []string{sidecarsKey}, name, epoch, until, above)
 	if err != nil {
 		return 0, err
 	}
@@ -69,7 +69,7 @@ func (s *Store) Living(ctx context.Context, now int64) (map[int64]bool, error) {
 // Lease takes or prolongs a named lease until a time (Unix ms); until <= now
 // gives it up. It tells whether the holder has it.
 func (s *Store) Lease(ctx context.Context, name, holder string, now, until int64) (bool, error) {
-	v, err := s.pipe.run(ctx, s.scripts.lease, []string{leasesKey}, name, holder, now, until)
+	v, err := s.answer(ctx, s.scripts.lease, []string{leasesKey}, name, holder, now, until)
 	if err != nil {
 		return false, err
 	}
@@ -86,12 +86,27 @@ func (s *Store) Index(ctx context.Context, put []Indexed, del []authz.Key) error
 	if len(put)+len(del) == 0 {
 		return nil
 	}
+	// One command for each partition, puts before deletions: a command costs Redis
+	// and the driver more than a field does.
 	pipe := s.rdb.Pipeline()
+	puts, dels := map[string][]any{}, map[string][]string{}
+	texts := make([]string, 0, 2*len(put))
 	for _, x := range put {
-		pipe.HSet(ctx, s.indexKey(x.Key), x.Key.String(), itoa(x.Epoch)+" "+x.Account)
+		name := x.Key.String()
+		texts = append(texts, name, itoa(x.Epoch)+" "+x.Account)
+		key := s.indexKeyOf(name)
+		puts[key] = append(puts[key], &texts[len(texts)-2], &texts[len(texts)-1])
+	}
+	for key, fields := range puts {
+		pipe.HSet(ctx, key, fields...)
 	}
 	for _, k := range del {
-		pipe.HDel(ctx, s.indexKey(k), k.String())
+		name := k.String()
+		key := s.indexKeyOf(name)
+		dels[key] = append(dels[key], name)
+	}
+	for key, fields := range dels {
+		pipe.HDel(ctx, key, fields...)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return classify("write index", err)

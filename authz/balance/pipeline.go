@@ -16,7 +16,8 @@ import (
 type op struct {
 	ctx    context.Context
 	script *script
-	argv   []any // EVALSHA, the script, the keys, the arguments
+	argv   []any         // EVALSHA, the script, the number of keys, the keys, the arguments
+	args   authorizeArgs // what argv may point to
 	val    any
 	err    error
 	done   chan struct{} // one signal for each use
@@ -24,22 +25,32 @@ type op struct {
 
 var ops = sync.Pool{New: func() any { return &op{done: make(chan struct{}, 1)} }}
 
-func newOp(ctx context.Context, s *script, keys []string, args []any) *op {
+func newOp(ctx context.Context, s *script) *op {
 	o := ops.Get().(*op)
 	o.ctx, o.script = ctx, s
-	o.argv = append(o.argv[:0], "evalsha", s.shaArg, len(keys))
-	for _, k := range keys {
-		o.argv = append(o.argv, k)
-	}
-	o.argv = append(o.argv, args...)
 	return o
 }
+
+// command is a script's call as the driver takes it. Keys must be strings, not
+// pointers to them: the driver finds the cluster's slot by the first.
+func command(s *script, keys []string, args []any) []any {
+	argv := make([]any, 0, 3+len(keys)+len(args))
+	argv = append(argv, evalSHA, s.shaArg, len(keys))
+	for _, k := range keys {
+		argv = append(argv, k)
+	}
+	return append(argv, args...)
+}
+
+const (
+	evalSHA  = "evalsha"
+	firstKey = 3 // its place in a command
+)
 
 // result takes an op's answer and gives the op back. Nobody else may have it any more.
 func (o *op) result() (any, error) {
 	val, err := o.val, o.err
-	clear(o.argv)
-	o.ctx, o.script, o.val, o.err = nil, nil, nil, nil
+	o.ctx, o.script, o.argv, o.args, o.val, o.err = nil, nil, nil, authorizeArgs{}, nil, nil
 	ops.Put(o)
 	return val, err
 }
@@ -53,6 +64,8 @@ type pipeline struct {
 	queue   chan *op
 	batch   int
 	timeout time.Duration
+	bounds  *authz.Deadlines // of timeout
+	pipes   sync.Pool        // of redis.Pipeliner, empty
 	met     *Metrics
 	flying  atomic.Int32 // pipelines under way
 	wg      sync.WaitGroup
@@ -62,7 +75,9 @@ type pipeline struct {
 }
 
 func newPipeline(rdb redis.UniversalClient, workers, batch int, timeout time.Duration, met *Metrics) *pipeline {
-	p := &pipeline{rdb: rdb, queue: make(chan *op, 4096), batch: batch, timeout: timeout, met: met}
+	p := &pipeline{rdb: rdb, queue: make(chan *op, 4096), batch: batch, timeout: timeout,
+		bounds: authz.NewDeadlines(timeout), met: met}
+	p.pipes.New = func() any { return rdb.Pipeline() }
 	for range workers {
 		p.wg.Add(1)
 		go p.work()
@@ -84,8 +99,9 @@ func (p *pipeline) close() {
 var errClosed = fmt.Errorf("store is closed: %w", authz.ErrDown)
 
 // run sends one script and waits for its answer or for ctx. Where ctx ends
-// first the script may still have run.
-func (p *pipeline) run(ctx context.Context, s *script, keys []string, args ...any) (any, error) {
+// first the script may still have run. The op is no longer the caller's.
+func (p *pipeline) run(o *op) (any, error) {
+	ctx, s := o.ctx, o.script
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w (%w)", s.name, authz.ErrDown, context.Cause(ctx))
 	}
@@ -94,10 +110,10 @@ func (p *pipeline) run(ctx context.Context, s *script, keys []string, args ...an
 		p.mu.RUnlock()
 		return nil, errClosed
 	}
-	o := newOp(ctx, s, keys, args)
 	if p.flying.CompareAndSwap(0, 1) {
 		p.mu.RUnlock()
-		p.send(ctx, []*op{o})
+		one := [1]*op{o}
+		p.send(ctx, one[:])
 		p.flying.Add(-1)
 		return o.result()
 	}
@@ -157,10 +173,16 @@ func (p *pipeline) work() {
 // send runs the ops in one pipeline, and those whose script Redis had not
 // loaded once more with their source.
 func (p *pipeline) send(ctx context.Context, ops []*op) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
 	start := time.Now()
-	exec(ctx, p.rdb, ops, false)
+	switch at, bounded := ctx.Deadline(); {
+	case ctx.Done() == nil:
+		ctx = p.bounds.From(start)
+	case !bounded || at.Sub(start) > p.timeout:
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+	}
+	p.exec(ctx, ops, false)
 	var missing []*op
 	for _, o := range ops {
 		if o.err != nil && redis.HasErrorPrefix(o.err, "NOSCRIPT") {
@@ -168,7 +190,7 @@ func (p *pipeline) send(ctx context.Context, ops []*op) {
 		}
 	}
 	if len(missing) > 0 {
-		exec(ctx, p.rdb, missing, true)
+		p.exec(ctx, missing, true)
 	}
 	p.met.pipelined(len(ops), time.Since(start))
 	for _, o := range ops {
@@ -179,18 +201,21 @@ func (p *pipeline) send(ctx context.Context, ops []*op) {
 	}
 }
 
-func exec(ctx context.Context, rdb redis.UniversalClient, ops []*op, source bool) {
-	pipe := rdb.Pipeline()
-	for _, o := range ops {
+func (p *pipeline) exec(ctx context.Context, ops []*op, source bool) {
+	cmds := make([]redis.Cmder, len(ops))
+	for i, o := range ops {
 		argv := o.argv
 		if source {
 			argv = append([]any{"eval", o.script.src}, argv[2:]...)
 		}
 		cmd := redis.NewCmd(ctx, argv...)
-		cmd.SetFirstKeyPos(3)
-		_ = pipe.Process(ctx, cmd)
+		cmd.SetFirstKeyPos(firstKey)
+		cmds[i] = cmd
 	}
+	pipe := p.pipes.Get().(redis.Pipeliner)
+	_ = pipe.BatchProcess(ctx, cmds...)
 	cmds, err := pipe.Exec(ctx)
+	p.pipes.Put(pipe)
 	for i, o := range ops {
 		if i >= len(cmds) {
 			o.err = err

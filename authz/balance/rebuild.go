@@ -16,7 +16,8 @@ import (
 func (s *Store) Filled(ctx context.Context) ([]authz.Fill, error) {
 	ops := make([]*op, s.partitions)
 	for i, t := range s.tags {
-		ops[i] = newOp(ctx, s.scripts.filled, []string{t + "filled", t + "guard"}, []any{"", 0})
+		ops[i] = newOp(ctx, s.scripts.filled)
+		ops[i].argv = command(s.scripts.filled, []string{t + "filled", t + "guard"}, []any{"", 0})
 	}
 	s.pipe.send(ctx, ops)
 	out := make([]authz.Fill, s.partitions)

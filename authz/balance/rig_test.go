@@ -354,6 +354,9 @@ func (r *rig) entries() (mine []entry) {
 	r.must(err)
 	for _, e := range all {
 		text, _ := e.Values["r"].(string)
+		if authz.IsNotice(text) {
+			continue
+		}
 		rec, err := authz.ParseRecord(text)
 		if err != nil {
 			r.Fatalf("outbox entry %q: %v", text, err)

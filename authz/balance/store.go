@@ -24,6 +24,9 @@ type Config struct {
 	Timeout           time.Duration    // of one round trip; default 1 s
 	RejectedPerMinute int              // rejected records per account and minute; default 60
 	Retain            func(raw string) // gets each record of a charged call, until the ledger has it; may be nil
+	// Wanted says what an account wants to hear of while its calls go on: that one is answered, and (alerts) that credit
+	// runs out or falls under a balance (0: none). nil: nobody wants to hear anything.
+	Wanted func(account string) (answers, alerts bool, below credit.Units)
 }
 
 func (c Config) withDefaults() Config {
@@ -50,6 +53,8 @@ type Store struct {
 	partitions int
 	tags       []string
 	outboxes   []string
+	indexes    []string
+	outboxArgs []any // the same, as arguments that cost no allocation
 	scripts    *scripts
 	pipe       *pipeline
 	epoch      atomic.Int64 // the last that Register obtained
@@ -81,6 +86,8 @@ func New(rdb redis.UniversalClient, cfg Config, met *Metrics) (*Store, error) {
 		rejected: strconv.Itoa(cfg.RejectedPerMinute)}
 	for _, t := range s.tags {
 		s.outboxes = append(s.outboxes, t+"outbox")
+		s.indexes = append(s.indexes, t+"index")
+		s.outboxArgs = append(s.outboxArgs, t+"outbox")
 	}
 	s.pipe = newPipeline(rdb, cfg.Workers, cfg.Batch, cfg.Timeout, met)
 	return s, nil
@@ -109,6 +116,28 @@ func (s *Store) Compare(ctx context.Context) error {
 		return classify("check deployment", err)
 	case n != s.partitions:
 		return fmt.Errorf("%w: %d are configured, Redis has %d; set redis.partitions: %d", ErrPartitions, s.partitions, n, n)
+	}
+	return nil
+}
+
+// ErrLedger: the deployment's sidecars have another ledger.
+var ErrLedger = errors.New("this is another ledger than the deployment's")
+
+// Join makes or checks the deployment's mark of the ledger that all its sidecars
+// share: with one of its own, each would write balances that the others do not
+// know. Errors: ErrLedger, authz.ErrDown.
+func (s *Store) Join(ctx context.Context, ledger string) error {
+	if err := s.rdb.HSetNX(ctx, deploymentKey, "ledger", ledger).Err(); err != nil {
+		return classify("check deployment", err)
+	}
+	has, err := s.rdb.HGet(ctx, deploymentKey, "ledger").Result()
+	if err != nil && !errors.Is(err, redis.Nil) { // lost since
+		return classify("check deployment", err)
+	}
+	if err == nil && has != ledger {
+		return fmt.Errorf("%w: it is %s, and this Redis belongs to the ledger %s; give all sidecars of this Redis the same ledger.url (Postgres; "+
+			"an SQLite file is for one sidecar alone), or this one a Redis of its own (redis.url). If the ledger was replaced on purpose: "+
+			"stop all sidecars, and redis-cli HDEL %q ledger", ErrLedger, ledger, has, deploymentKey)
 	}
 	return nil
 }
@@ -168,8 +197,15 @@ func parseReply(name string, v any, err error) (reply, error) {
 }
 
 func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) (reply, error) {
-	v, err := s.pipe.run(ctx, sc, keys, args...)
+	v, err := s.answer(ctx, sc, keys, args...)
 	return parseReply(sc.name, v, err)
+}
+
+// answer is run for a script whose answer is no reply.
+func (s *Store) answer(ctx context.Context, sc *script, keys []string, args ...any) (any, error) {
+	o := newOp(ctx, sc)
+	o.argv = command(sc, keys, args)
+	return s.pipe.run(o)
 }
 
 // Command is the script call behind Authorize, for measuring Redis alone with
@@ -183,6 +219,14 @@ type Command struct {
 
 // Command prepares a hold as its script wants it.
 func (s *Store) Command(h *authz.Hold) Command {
+	var a authorizeArgs
+	until := s.fill(&a, h)
+	keys := []string{s.accountKey(h.Account), s.outboxKey(h.Account)}
+	return Command{SHA: s.scripts.authorize.sha, Source: s.scripts.authorize.src, Until: until, Keys: keys, Args: a.argv[firstKey+len(keys):]}
+}
+
+// fill makes the script's call for a hold, and gives the talk time of a full slice, ms.
+func (s *Store) fill(a *authorizeArgs, h *authz.Hold) (until int64) {
 	p := h.Price
 	least := max(p.Initial, h.MinSeconds)
 	slice := max(h.SliceSeconds, least)
@@ -190,32 +234,37 @@ func (s *Store) Command(h *authz.Hold) Command {
 		slice = max(min(slice, h.Limits.MaxSeconds), 1)
 	}
 	c := callOf(h)
-	c.State, c.Held, c.UntilMS, c.Flags, c.Epoch = authz.StateHeld, p.Cost(slice*1000), 0, h.Flags, h.Epoch
+	c.State, c.Held, c.Flags, c.Epoch = authz.StateHeld, p.Cost(slice*1000), h.Flags, h.Epoch
 	c.UntilMS = p.Affordable(c.Held) * 1000
-	// The arguments are pointers into one allocation, since an interface that
-	// holds a number costs one for each.
-	a := &authorizeArgs{field: field(h.Key), call: string(c.AppendCall(make([]byte, 0, 320))), now: h.Now, day: h.Day,
-		need: int64(p.Cost(least * 1000)), hold: int64(c.Held), cap: int64(h.Limits.SpendPerDay), calls: int64(h.Limits.MaxCalls),
-		deny: string(h.Deny)}
+	partition := Partition(h.Account, s.partitions)
+	a.field, a.call, a.deny = field(h.Key), string(c.AppendCall(make([]byte, 0, 512))), string(h.Deny)
+	a.now, a.day, a.need, a.hold = h.Now, h.Day, int64(p.Cost(least*1000)), int64(c.Held)
+	a.cap, a.calls = int64(h.Limits.SpendPerDay), int64(h.Limits.MaxCalls)
 	if h.Dry {
 		a.dry = "1"
 	}
-	a.argv = [...]any{&a.field, &a.call, &a.now, &a.day, &a.need, &a.hold, &a.cap, &a.calls, &a.deny, &a.dry, &s.rejected}
-	return Command{SHA: s.scripts.authorize.sha, Source: s.scripts.authorize.src, Until: c.UntilMS,
-		Keys: []string{s.accountKey(h.Account), s.outboxKey(h.Account)}, Args: a.argv[:]}
+	a.argv = [...]any{evalSHA, s.scripts.authorize.shaArg, 2, s.tags[partition] + "a:" + h.Account, s.outboxArgs[partition],
+		&a.field, &a.call, &a.now, &a.day, &a.need, &a.hold, &a.cap, &a.calls, &a.deny, &a.dry, &s.rejected}
+	return c.UntilMS
 }
 
+// authorizeArgs are the arguments of a hold's script. They are pointers into one
+// allocation, since an interface that holds a number costs one for each.
 type authorizeArgs struct {
 	field, call, deny, dry           string
 	now, day, need, hold, cap, calls int64
-	argv                             [11]any
+	argv                             [firstKey + 2 + 11]any
 }
 
 // Authorize checks the account and reserves credit: one round trip. A refusal is
 // no error: it is Held.Denied. Errors: authz.ErrLost, authz.ErrDown.
 func (s *Store) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error) {
-	c := s.Command(h)
-	r, err := s.run(ctx, s.scripts.authorize, c.Keys, c.Args...)
+	sc := s.scripts.authorize
+	o := newOp(ctx, sc)
+	until := s.fill(&o.args, h)
+	o.argv = o.args.argv[:]
+	v, err := s.pipe.run(o)
+	r, err := parseReply(sc.name, v, err)
 	if err != nil {
 		return authz.Held{}, err
 	}
@@ -238,7 +287,7 @@ func (s *Store) Authorize(ctx context.Context, h *authz.Hold) (authz.Held, error
 	}
 	held.ExpiresAt = h.ExpiresAt
 	if held.UntilMS == 0 {
-		held.UntilMS = c.Until
+		held.UntilMS = until
 	}
 	return held, nil
 }
@@ -254,7 +303,11 @@ type Taken = authz.Taken
 // Answered records the answer of a call; a lapsed hold is taken again as far as
 // the credit goes. Errors: authz.ErrUnknownCall, ErrCallConflict, ErrLost, ErrDown.
 func (s *Store) Answered(ctx context.Context, a authz.Answer) (Taken, error) {
-	r, err := s.run(ctx, s.scripts.answered, []string{s.accountKey(a.Account)},
+	keys := []string{s.accountKey(a.Account)}
+	if answers, _, _ := s.wanted(a.Account); answers {
+		keys = append(keys, s.outboxKey(a.Account))
+	}
+	r, err := s.run(ctx, s.scripts.answered, keys,
 		field(a.Key), a.Now, a.At, a.Day, int64(a.Cap), a.SliceMS, a.Epoch)
 	if err != nil {
 		return Taken{}, err
@@ -285,8 +338,12 @@ func (s *Store) Extend(ctx context.Context, xs []authz.Extension) []authz.Extend
 	ops := make([]*op, len(xs))
 	for i, x := range xs {
 		a := &extendArgs{field: field(x.Key), now: x.Now, day: x.Day, cap: int64(x.Cap), epoch: x.Epoch, until: x.UntilMS, proof: x.ProofAt}
-		a.argv = [...]any{&a.field, &a.now, &a.day, &a.cap, &a.epoch, &a.until, &a.proof}
-		ops[i] = newOp(ctx, s.scripts.extend, []string{s.accountKey(x.Account)}, a.argv[:])
+		a.argv = [...]any{evalSHA, s.scripts.extend.shaArg, 1, s.accountKey(x.Account), &a.field, &a.now, &a.day, &a.cap, &a.epoch, &a.until, &a.proof}
+		ops[i] = newOp(ctx, s.scripts.extend)
+		ops[i].argv = a.argv[:]
+		if _, alerts, below := s.wanted(x.Account); alerts {
+			ops[i].argv = command(s.scripts.extend, []string{s.accountKey(x.Account), s.outboxKey(x.Account)}, append(a.argv[firstKey+1:], int64(below)))
+		}
 	}
 	if len(ops) > 0 {
 		s.pipe.send(ctx, ops)
@@ -303,7 +360,14 @@ func (s *Store) Extend(ctx context.Context, xs []authz.Extension) []authz.Extend
 type extendArgs struct {
 	field                              string
 	now, day, cap, epoch, until, proof int64
-	argv                               [7]any
+	argv                               [firstKey + 1 + 7]any
+}
+
+func (s *Store) wanted(account string) (answers, alerts bool, below credit.Units) {
+	if s.cfg.Wanted == nil {
+		return false, false, 0
+	}
+	return s.cfg.Wanted(account)
 }
 
 // Settle ends a call. Errors: authz.ErrUnknownCall (an end-mark is left where one

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -108,6 +109,81 @@ func newAllow(req *authz.Request, d *authz.Decision) *allowBody {
 	return a
 }
 
+// allow answers that a call may go.
+func (x *exchange) allow(req *authz.Request, d *authz.Decision) {
+	var plain bool
+	if x.out, plain = appendAllow(x.out[:0], req, d); !plain {
+		x.reply(newAllow(req, d))
+		return
+	}
+	x.write(x.out)
+}
+
+// appendAllow writes what encode makes of newAllow, without reflection. It
+// reports false where a text would have to be escaped.
+func appendAllow(b []byte, req *authz.Request, d *authz.Decision) (_ []byte, plain bool) {
+	onFailure := d.OnFailure
+	if onFailure == "" {
+		onFailure = onFailureDefault
+	}
+	for _, s := range [...]string{req.CallID, d.Account, d.NumberID, onFailure, d.Policy} {
+		if !isPlain(s) {
+			return b, false
+		}
+	}
+	text := func(name, s string) { b = append(append(append(append(b, name...), `:"`...), s...), '"') }
+	some := func(name, s string) {
+		if s != "" {
+			text(name, s)
+		}
+	}
+	text(`{"decision":"allow","call_id"`, req.CallID)
+	if d.UID != uuid.Nil {
+		b = appendUUID(append(b, `,"call_uid":"`...), d.UID)
+		b = append(b, '"')
+	}
+	some(`,"account"`, d.Account)
+	some(`,"number_id"`, d.NumberID)
+	b = strconv.AppendInt(append(b, `,"max_seconds":`...), d.MaxSeconds, 10)
+	b = strconv.AppendInt(append(b, `,"slice_seconds":`...), d.SliceSeconds, 10)
+	if d.ExpiresAt != 0 {
+		b = append(appendStamp(append(b, `,"expires_at":"`...), d.ExpiresAt), '"')
+	}
+	text(`,"on_failure"`, onFailure)
+	some(`,"policy"`, d.Policy)
+	return append(b, '}'), true
+}
+
+// appendStamp writes Unix milliseconds in stampFormat. The layout without them
+// is one that package time has a short way for.
+func appendStamp(b []byte, ms int64) []byte {
+	t := time.UnixMilli(ms).UTC()
+	b = t.AppendFormat(b, time.RFC3339)
+	n := t.Nanosecond() / int(time.Millisecond)
+	return append(b[:len(b)-1], '.', '0'+byte(n/100), '0'+byte(n/10%10), '0'+byte(n%10), 'Z')
+}
+
+// isPlain tells whether a text stands in JSON as it is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// appendUUID writes what uuid.UUID.String gives.
+func appendUUID(b []byte, u uuid.UUID) []byte {
+	for i, part := range [...][]byte{u[:4], u[4:6], u[6:8], u[8:10], u[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return b
+}
+
 func newReport(ev *authz.Event, r *authz.EventResult) *reportBody {
 	set := &r.Settlement
 	state := r.State
@@ -151,16 +227,20 @@ func (x *exchange) refuse(req *authz.Request, d *authz.Decision) {
 		x.reply(&denialBody{
 			Error:  e,
 			Call:   callBody{ID: req.CallID, Status: statusRejected},
-			Audio:  x.s.prompt(x.r, refusal.Prompt, d.Language),
+			Audio:  x.s.prompt(x.r, refusal.Prompt, d.Account, d.Language),
 			Hangup: hangupBody{SIP: refusal.SIP, Q850: refusal.Q850},
 		})
 	}
 }
 
 // prompt says where the switch finds a prompt.
-func (s *Server) prompt(r *http.Request, name, language string) audioBody {
+func (s *Server) prompt(r *http.Request, name, account, language string) audioBody {
 	if language == "" {
 		language = s.cfg.Language
+	}
+	own := false
+	if s.cfg.Recording != nil {
+		language, own = s.cfg.Recording(name, account, language)
 	}
 	base := s.cfg.AudioURL
 	if base == "" {
@@ -170,6 +250,12 @@ func (s *Server) prompt(r *http.Request, name, language string) audioBody {
 		URL: base + "/v1/audio/" + url.PathEscape(name) + "." + url.PathEscape(language) + ".wav"}
 	if s.cfg.Announcer != "" {
 		a.SIPURI = "sip:" + url.PathEscape(name) + "@" + s.cfg.Announcer + ";lang=" + url.PathEscape(language)
+	}
+	if own {
+		a.URL += "?account=" + url.QueryEscape(account)
+		if a.SIPURI != "" {
+			a.SIPURI += ";account=" + url.PathEscape(account)
+		}
 	}
 	return a
 }
@@ -220,6 +306,21 @@ func encode(v any, use func([]byte)) {
 // its allocation.
 var contentType = []string{"application/json"}
 
+// contentLengths are the header's values for the usual answers, for the same reason.
+var contentLengths = func() (all [1024][]string) {
+	for n := range all {
+		all[n] = []string{strconv.Itoa(n)}
+	}
+	return all
+}()
+
+func contentLength(n int) []string {
+	if n < len(contentLengths) {
+		return contentLengths[n]
+	}
+	return []string{strconv.Itoa(n)}
+}
+
 // reply writes an answer with the exchange's status.
 func (x *exchange) reply(body any) { encode(body, x.write) }
 
@@ -228,7 +329,7 @@ func (x *exchange) reply(body any) { encode(body, x.write) }
 func (x *exchange) write(body []byte) {
 	h := x.w.Header()
 	h["Content-Type"] = contentType
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Length"] = contentLength(len(body))
 	x.w.WriteHeader(x.status)
 	_, err := x.w.Write(body)
 	if err == nil {

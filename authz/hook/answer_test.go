@@ -85,6 +85,26 @@ func TestInboundDenialWritten(t *testing.T) {
 		`"hangup":{"sip":402,"q850":21}}`)
 }
 
+// The account's own recording has to be asked for.
+func TestInboundDenialNamesTheRecording(t *testing.T) {
+	fake := &scripted{decide: func(context.Context, *authz.Request) authz.Decision {
+		return authz.Decision{Code: authz.CodeInsufficientCredits, Account: "acme", Language: "de-AT"}
+	}}
+	asked := ""
+	cfg := hook.Config{AudioURL: "https://prompts.example.com/", Announcer: "127.0.0.1:5092", Recording: func(prompt, account, language string) (string, bool) {
+		asked = prompt + " " + account + " " + language
+		return "de", true
+	}}
+	status, body := post(newServer(t, cfg, fake).Handler(), "/v1/authorize", inboundBody)
+	if asked != "insufficient_credits acme de-AT" {
+		t.Errorf("asked for %s", asked)
+	}
+	want(t, "inbound", status, body, 402, `{"error":{"code":"insufficient_credits","message":"Insufficient credits to receive inbound call. Please add credits in your billing dashboard."},`+
+		`"call":{"id":"a84b4c76e66710@pc33.example.com","status":"rejected"},`+
+		`"audio":{"prompt":"insufficient_credits","language":"de","url":"https://prompts.example.com/v1/audio/insufficient_credits.de.wav?account=acme",`+
+		`"sip_uri":"sip:insufficient_credits@127.0.0.1:5092;lang=de;account=acme"},"hangup":{"sip":402,"q850":21}}`)
+}
+
 func TestDecidedAgainstForm(t *testing.T) {
 	fake := &scripted{decide: func(context.Context, *authz.Request) authz.Decision {
 		return authz.Decision{Code: authz.CodeInvalidRequest, Param: "mode", Message: "The tariff has no such mode."}

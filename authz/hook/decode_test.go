@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -291,5 +292,68 @@ func BenchmarkServer(b *testing.B) {
 			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 		}
+	})
+}
+
+// FuzzPlain: what the plain readers take they take as encoding/json does.
+func FuzzPlain(f *testing.F) {
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	for _, s := range []string{` { "call_id" : "a" , "from":"", "at" : 1765627200 } `, `{"at":01}`, `{"at":0.}`, `{"at":.5}`, `{"at":0}`, `{"at":0.5,"at":"x"}`,
+		`{"call_id":"a","call_id":"b","from":"1","from":"2"}`, `{"cause":16,"cause":"x"}`, `{"cause":"x","cause":1.5}`, `{"to":"~\u007f"}`, "{\"to\":\"\x7f\"}", `{"a":"b",}`, `{"to":"1"`, `{"to":"1"}x`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		var from string
+		var fast, slow authorizeBody
+		if fast.plain([]byte(body), &from) {
+			if d, p := decode([]byte(body), new(bytes.Reader), &slow, authorizeNames); p != nil || d.wrong != nil || len(d.unknown) > 0 || !reflect.DeepEqual(fast, slow) {
+				t.Errorf("%q is taken as %+v, but by encoding/json as %+v: %+v %+v", body, fast, slow, d, p)
+			}
+		}
+		var fastEvent, slowEvent eventBody
+		if fastEvent.plain([]byte(body)) {
+			if d, p := decode([]byte(body), new(bytes.Reader), &slowEvent, eventNames); p != nil || d.wrong != nil || len(d.unknown) > 0 || !reflect.DeepEqual(fastEvent, slowEvent) {
+				t.Errorf("%q is taken as %+v, but by encoding/json as %+v: %+v %+v", body, fastEvent, slowEvent, d, p)
+			}
+		}
+	})
+}
+
+// TestPlainIsTheUsualCase: what the switches of this repository send is plain.
+func TestPlainIsTheUsualCase(t *testing.T) {
+	var from string
+	if body := seeds[0]; !new(authorizeBody).plain([]byte(body), &from) {
+		t.Errorf("not plain: %s", body)
+	}
+	for _, body := range []string{
+		`{"type":"ended","call_id":"c@h","switch":"kam-1","direction":"outbound","ended_at":"1765627200.123","cause":"16"}`,
+		`{"type":"answered","call_id":"c@h","switch":"kam-1","account":"org-1","at":1765627200.123}`,
+	} {
+		if !new(eventBody).plain([]byte(body)) {
+			t.Errorf("not plain: %s", body)
+		}
+	}
+}
+
+// FuzzAppendAllow: an answer that is written out is what encoding/json writes.
+func FuzzAppendAllow(f *testing.F) {
+	f.Add("a@b", "org-1", "6f0c7a52-0000-4000-8000-000000000001", "continue", "known", int64(3600), int64(60), int64(1_765_627_440_001), []byte("0123456789abcdef"))
+	f.Add("<&>", "", "", "", "", int64(-1), int64(0), int64(0), []byte{})
+	f.Add("\u2028", "a\"b", "c\\d", "\x7f", "\xff", int64(0), int64(0), int64(-1), []byte{1})
+	f.Fuzz(func(t *testing.T, id, account, number, onFailure, policy string, most, slice, expires int64, uid []byte) {
+		req := &authz.Request{Key: authz.Key{CallID: id}}
+		d := &authz.Decision{Allowed: true, Account: account, NumberID: number, OnFailure: onFailure, Policy: policy, MaxSeconds: most, SliceSeconds: slice, ExpiresAt: expires}
+		copy(d.UID[:], uid)
+		b, plain := appendAllow(nil, req, d)
+		if !plain {
+			return
+		}
+		encode(newAllow(req, d), func(want []byte) {
+			if !bytes.Equal(b, want) {
+				t.Errorf("%s\nwant\n%s", b, want)
+			}
+		})
 	})
 }

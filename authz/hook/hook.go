@@ -85,6 +85,9 @@ type Config struct {
 	AudioURL  string // base URL of the prompts; empty: the request's own http://host
 	Announcer string // host:port of the SIP announcer; empty: denials carry no sip_uri
 	Language  string // of prompts, where the account has none; DefaultLanguage
+	// Recording tells which recording of a prompt the callers of an account hear: its language, and whether it is the
+	// account's own, which url and sip_uri then say. nil: the language asked for, nobody's own.
+	Recording func(prompt, account, language string) (chosen string, own bool)
 
 	MaxBody       int           // bytes of one request's body; DefaultMaxBody
 	Deadline      time.Duration // for the decision on one request; DefaultDeadline
@@ -186,6 +189,8 @@ type Server struct {
 	m      *Metrics
 	token  [sha256.Size]byte // of cfg.Token
 
+	deadlines *authz.Deadlines
+
 	authorize, quote, event, other endpoint
 
 	deciding atomic.Int64 // authorize and quote requests that were admitted
@@ -217,8 +222,9 @@ func New(cfg Config, auth Authorizer, events Events, audio http.Handler, log *sl
 	}
 	s := &Server{
 		cfg: cfg, auth: auth, events: events, audio: audio, log: log, m: m,
-		token: sha256.Sum256([]byte(cfg.Token)),
-		addr:  addr, tls: tlsConfig,
+		token:     sha256.Sum256([]byte(cfg.Token)),
+		deadlines: authz.NewDeadlines(cfg.Deadline),
+		addr:      addr, tls: tlsConfig,
 		failed: make(chan error, 2),
 	}
 	s.authorize = m.endpoint("authorize", (*exchange).authorize)

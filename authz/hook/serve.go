@@ -45,13 +45,15 @@ type exchange struct {
 	body    []byte // the request's, while the exchange lasts
 	reader  bytes.Reader
 	in      authorizeBody
+	from    string // what in.From points to
+	out     []byte // the answer, while the exchange lasts
 
 	status int
 	code   authz.Code // empty unless refused
 	failed error      // of writing the answer
 }
 
-var exchanges = sync.Pool{New: func() any { return &exchange{body: make([]byte, 0, 2<<10)} }}
+var exchanges = sync.Pool{New: func() any { return &exchange{body: make([]byte, 0, 2<<10), out: make([]byte, 0, 512)} }}
 
 // keptBody is the largest body buffer that is reused: one rare large request
 // does not make every buffer large.
@@ -84,7 +86,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	x := exchanges.Get().(*exchange)
-	*x = exchange{s: s, ep: ep, w: w, r: r, trusted: s.trusts(r), body: x.body[:0]}
+	x.s, x.ep, x.w, x.r, x.trusted = s, ep, w, r, s.trusts(r)
 	x.run()
 	if x.failed != nil {
 		s.m.gone.Inc()
@@ -96,7 +98,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ep.seconds.Observe(time.Since(start).Seconds())
 	if cap(x.body) <= keptBody {
-		*x = exchange{body: x.body}
+		*x = exchange{body: x.body[:0], out: x.out[:0]}
 		exchanges.Put(x)
 	}
 }
@@ -150,10 +152,14 @@ func (x *exchange) ask(q question) {
 		return
 	}
 	in := &x.in
-	d, p := decode(x.body, &x.reader, in, authorizeNames)
-	if p != nil {
-		x.problem(p)
-		return
+	var d decoded
+	if !in.plain(x.body, &x.from) {
+		*in = authorizeBody{}
+		var p *problem
+		if d, p = decode(x.body, &x.reader, in, authorizeNames); p != nil {
+			x.problem(p)
+			return
+		}
 	}
 	dialled := in.To
 	if dialled == "" && d.wrong != nil {
@@ -179,9 +185,7 @@ func (x *exchange) ask(q question) {
 	defer s.deciding.Add(-1)
 	// The client's going does not end the work: a half-done reservation would
 	// leave its outcome unknown, and so the hold behind.
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Deadline)
-	defer cancel()
-	x.decided(req, s.protect(ctx, req, q), q)
+	x.decided(req, s.protect(s.deadlines.From(time.Now()), req, q), q)
 }
 
 // admit lets a request in to be decided, or says why not.
@@ -212,7 +216,7 @@ func (x *exchange) decided(req *authz.Request, d authz.Decision, q question) {
 		x.failed = err
 	} else {
 		x.status = http.StatusOK
-		x.reply(newAllow(req, &d))
+		x.allow(req, &d)
 	}
 	if x.failed != nil && q == reserve {
 		s.log.Info("the switch left before its answer; the hold is given back",
@@ -241,7 +245,7 @@ func (x *exchange) emergency(req *authz.Request, q question) {
 		d = authz.Decision{MaxSeconds: tariff.Unlimited, SliceSeconds: tariff.Unlimited, Policy: policyEmergency}
 	}
 	x.status = http.StatusOK
-	x.reply(newAllow(req, &d))
+	x.allow(req, &d)
 }
 
 func (s *Server) askEmergency(req *authz.Request, q question) authz.Decision {
@@ -294,10 +298,14 @@ func (x *exchange) event() {
 		return
 	}
 	var in eventBody
-	d, p := decode(x.body, &x.reader, &in, eventNames)
-	if p != nil {
-		x.problem(p)
-		return
+	var d decoded
+	if !in.plain(x.body) {
+		in = eventBody{}
+		var p *problem
+		if d, p = decode(x.body, &x.reader, &in, eventNames); p != nil {
+			x.problem(p)
+			return
+		}
 	}
 	if !x.wellFormed(d) {
 		return
@@ -307,9 +315,7 @@ func (x *exchange) event() {
 		x.problem(p)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Deadline)
-	defer cancel()
-	result, err := s.protectEvent(ctx, ev)
+	result, err := s.protectEvent(s.deadlines.From(time.Now()), ev)
 	x.reported(&ev, &result, err)
 }
 

@@ -19,6 +19,8 @@ type accountCmd struct {
 	Update  accountUpdateCmd  `cmd:"" help:"Change an account."`
 	Suspend accountSuspendCmd `cmd:"" help:"Let an account place and receive no more calls."`
 	Resume  accountResumeCmd  `cmd:"" help:"Let a suspended account call again."`
+	Link    accountLinkCmd    `cmd:"" help:"Make a link that signs in to an account's billing page, once."`
+	Alert   accountAlertCmd   `cmd:"" help:"Say when the customer is told that credit runs low."`
 }
 
 // Help is shown by ringfence account --help.

@@ -27,8 +27,10 @@ type commands struct {
 	Credit    creditCmd    `cmd:"" help:"Add credit and see what became of it."`
 	Tariff    tariffCmd    `cmd:"" help:"Manage tariffs: what calls cost."`
 	Key       keyCmd       `cmd:"" help:"Manage API keys of the account API."`
+	Webhook   webhookCmd   `cmd:"" help:"Manage what customers are told: webhooks and their messages."`
 	Call      callCmd      `cmd:"" help:"See live calls, and end them."`
 	Usage     usageCmd     `cmd:"" help:"Export usage."`
+	Stripe    stripeCmd    `cmd:"" help:"See what is bought through Stripe, and mend what went wrong."`
 	Outbox    outboxCmd    `cmd:"" help:"See and mend records that the ledger could not take."`
 	Reconcile reconcileCmd `cmd:"" help:"Compare Redis with the ledger, and explain any difference."`
 	Rebuild   rebuildCmd   `cmd:"" help:"Fill what Redis has lost from the ledger."`

@@ -17,7 +17,7 @@ type callExplainCmd struct {
 // Help is shown by ringfence call explain --help.
 func (*callExplainCmd) Help() string {
 	return `The whole story of a call, from every store: what this sidecar did with it (as far back as its memory reaches), what Redis
-has of it, what waits in the outbox, and its row in the ledger.
+has of it, what waits in the outbox, and its row in the ledger. A store that does not answer is named, and the others are asked.
 
   ringfence call explain default:outbound:a84b4c76e66710@pbx.example.com`
 }
@@ -34,6 +34,11 @@ type told struct{ *app.Story }
 func (s told) Write(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "call %s\nuid %s, account %s\n\n", s.Call, s.CallUID, s.Account); err != nil {
 		return err
+	}
+	for _, sentence := range s.Silent {
+		if _, err := fmt.Fprintln(w, sentence); err != nil {
+			return err
+		}
 	}
 	for _, l := range s.Lines {
 		if _, err := fmt.Fprintf(w, "%s  %-8s %-16s %s\n", l.At.Format("2006-01-02 15:04:05.000"), l.Source, l.What, l.Text); err != nil {

@@ -32,8 +32,14 @@ type account struct {
 // open makes an account with credit, in units, and waits until it can be used.
 func (s *stack) open(t testing.TB, id string, units int64) account {
 	t.Helper()
+	return s.openIn(t, "", id, units)
+}
+
+// openIn makes an account of customers who speak a language; "" is the deployment's.
+func (s *stack) openIn(t testing.TB, language, id string, units int64) account {
+	t.Helper()
 	a := account{s: s, id: id, number: fmt.Sprintf("+318508350%02d", s.names.Add(1))}
-	s.admin(t, http.MethodPost, "accounts", map[string]any{"id": id, "company_name": "Company " + id}, nil)
+	s.admin(t, http.MethodPost, "accounts", map[string]any{"id": id, "company_name": "Company " + id, "language": language}, nil)
 	s.admin(t, http.MethodPost, "numbers", map[string]any{"number": a.number, "account": id}, nil)
 	if units > 0 {
 		a.grant(t, units, "first")
@@ -41,7 +47,10 @@ func (s *stack) open(t testing.TB, id string, units int64) account {
 	services.Eventually(t, patience, func() error {
 		body, err := json.Marshal(map[string]any{"call_id": "q", "direction": "outbound", "from": a.number, "to": someone})
 		must(t, err)
-		res, err := s.http.Post(s.hook+"/v1/quote", "application/json", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.hook+"/v1/quote", bytes.NewReader(body))
+		must(t, err)
+		req.Header.Set("Authorization", "Bearer "+hookToken)
+		res, err := s.http.Do(req)
 		if err != nil {
 			return err
 		}

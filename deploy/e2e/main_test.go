@@ -17,6 +17,9 @@ import (
 // patience bounds each wait for something that has no time of its own; nothing should take nearly as long.
 const patience = 30 * time.Second
 
+// stall is how long a busy machine may keep a process from its work.
+const stall = 700 * time.Millisecond
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait for calls to last more than they work, so that more of them fit beside each other than there

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -103,6 +104,11 @@ func (s *stack) prompt(t *testing.T, name, language string) []int16 {
 // wantHeard checks that the ear heard a prompt, whole and in time.
 func (s *stack) wantHeard(t *testing.T, e *ear, name, language string) {
 	t.Helper()
+	wantHeard(t, e, s.prompt(t, name, language))
+}
+
+func wantHeard(t *testing.T, e *ear, want []int16) {
+	t.Helper()
 	heard := e.packets()
 	if len(heard) < 50 {
 		t.Fatalf("%d packets of audio came", len(heard))
@@ -122,7 +128,7 @@ func (s *stack) wantHeard(t *testing.T, e *ear, name, language string) {
 		}
 		samples = append(samples, linear(p.Payload)...)
 	}
-	if snr := audiotest.SNR(samples, s.prompt(t, name, language)); snr < 25 {
+	if snr := audiotest.SNR(samples, want); snr < 25 {
 		t.Errorf("%d packets were heard with an SNR of %.1f dB, want more than 25", len(heard), snr)
 	} else {
 		t.Logf("%d packets heard, SNR %.1f dB", len(heard), snr)
@@ -170,6 +176,53 @@ func inboundWithoutCredit(t *testing.T, s *stack) {
 	}
 	if log := a.callLog(t); len(log) != 1 || log[0].Status != "rejected" || log[0].Direction != "inbound" || log[0].Caller != someone {
 		t.Errorf("the customer's call log has %+v", log)
+	}
+	a.wantBalanced(t, 0)
+}
+
+func inboundDenied(t *testing.T, s *stack) {
+	a := s.open(t, "suspended", credit)
+	s.admin(t, http.MethodPost, "accounts/"+a.id+"/suspend", nil, nil)
+	var calls [2]func()
+	for i, c := range []struct {
+		to, prompt, status string
+		cause              int
+	}{
+		{a.number, "service_unavailable", "403 Forbidden", 21}, // alone the prompt would end with 503
+		{"+31850835099", "number_not_in_service", "404 Not Found", 1},
+	} {
+		e := listen(t)
+		caller := s.call(t, "caller-refused.xml", ring{from: someone, to: c.to, port: s.fromTrunk[1+i], audio: e.port})
+		calls[i] = func() {
+			caller.done()
+			wantRefused(t, caller, c.status, c.cause)
+			s.wantHeard(t, e, c.prompt, "en")
+		}
+	}
+	for _, wait := range calls {
+		wait()
+	}
+	a.wantBalanced(t, 0)
+}
+
+// TestAnsweredAnnouncement: where early media does not pass, the announcer answers the call, plays and hangs up. It is not
+// on Kamailio's list of those who may talk to it. The prompt is the account's own, in its language.
+func TestAnsweredAnnouncement(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	own := audiotest.Sweep(8000, 1500*time.Millisecond)
+	audiotest.WriteWAV(t, filepath.Join(dir, "accounts/answered-refusal/insufficient_credits.nl.wav"), own, 8000)
+	s := deploy(t, options{sidecar: settings{"audio.mode": "answer", "audio.dir": dir}, trunkOnly: true})
+	a := s.openIn(t, "nl", "answered-refusal", 0)
+	e := listen(t)
+	caller := s.call(t, "caller-stays.xml", ring{from: someone, to: a.number, port: s.fromTrunk[0], audio: e.port})
+	caller.done()
+	if bye, _ := find(caller.messages(), false, "BYE"); !strings.HasPrefix(bye.header("Reason"), "Q.850;cause=21") {
+		t.Errorf("the caller was hung up with %q:\n%s", bye.header("Reason"), caller.said())
+	}
+	wantHeard(t, e, own)
+	if all := a.ledger(t); len(all) != 1 || all[0].Status != "rejected" || all[0].CostUnits != 0 {
+		t.Errorf("the ledger has %+v", all)
 	}
 	a.wantBalanced(t, 0)
 }

@@ -12,19 +12,24 @@ import (
 	"github.com/hmsovereign/ringfence/deploy/services"
 )
 
-// TestKamailioForgets: Kamailio is killed in mid-call and, with no database, comes back without any memory of it.
+// TestKamailioForgets: Kamailio is killed in mid-call and, with no database, comes back without any memory of it. While it
+// is away, nothing is assumed; calls of which neither it nor a BYE says anything any more are lost, at last, and cost what
+// is proven.
 func TestKamailioForgets(t *testing.T) {
 	t.Parallel()
 	s := deploy(t, options{})
 	a, b := s.open(t, "forgotten-a", 10*credit), s.open(t, "forgotten-b", 10*credit)
-	out := s.call(t, "caller.xml", ring{from: a.number, to: someone, talk: 9 * time.Second})
-	onNet := s.call(t, "caller.xml", ring{from: a.number, to: b.number, talk: 9 * time.Second})
-	for _, c := range []*phone{out, onNet} {
+	out := s.call(t, "caller.xml", ring{from: a.number, to: someone, talk: 12 * time.Second})
+	onNet := s.call(t, "caller.xml", ring{from: a.number, to: b.number, talk: 12 * time.Second})
+	vanished := s.call(t, "caller-vanishes.xml", ring{from: a.number, to: someone})
+	for _, c := range []*phone{out, onNet, vanished} {
 		s.awaitDialog(c.id())
 		a.awaitState(t, c.id(), "live")
 	}
 	b.awaitState(t, onNet.id(), "live")
+	killed := time.Now()
 	s.kamailio.Kill()
+	a.awaitState(t, vanished.id(), "live")
 	s.startKamailio()
 	out.done()
 	onNet.done()
@@ -33,6 +38,17 @@ func TestKamailioForgets(t *testing.T) {
 	wantBilled(t, a.awaitCDR(t, out.id(), "settled"), out, true)
 	wantBilled(t, a.awaitCDR(t, onNet.id(), "settled"), onNet, true)
 	wantBilled(t, b.awaitCDR(t, onNet.id(), "settled"), onNet, true)
+
+	lost := a.awaitCDR(t, vanished.id(), "lost")
+	answer, _ := find(vanished.messages(), false, "SIP/2.0 200")
+	if talk := lost.talk(t); talk > killed.Sub(answer.at)+stall || lost.CostUnits != lost.DurationSec*second {
+		t.Errorf("Kamailio was killed %v after the answer; %v are billed as %d units", killed.Sub(answer.at), talk, lost.CostUnits)
+	}
+	charged := int64(0)
+	for _, c := range a.ledger(t) {
+		charged += c.CostUnits
+	}
+	a.wantBalanced(t, charged)
 }
 
 // database makes the one that README.md describes, and returns its URL.
@@ -57,7 +73,7 @@ func database(t *testing.T) string {
 func TestKamailioRemembers(t *testing.T) {
 	t.Parallel()
 	s := deploy(t, options{kamailio: map[string]string{"RF_DB": database(t)}})
-	a := s.open(t, "remembered", 12*second)
+	a := s.open(t, "remembered", 20*second)
 	caller := s.call(t, "caller-stays.xml", ring{from: a.number, to: someone})
 	id := caller.id()
 	before := s.awaitDialog(id)
@@ -82,8 +98,8 @@ func TestKamailioRemembers(t *testing.T) {
 	s.trunk.awaitOf(id, false, "BYE")
 	c := a.awaitCDR(t, id, "settled")
 	wantBilled(t, c, caller, false)
-	if c.DurationSec != 12 {
-		t.Errorf("12 s of credit bought %v", c.talk(t))
+	if c.DurationSec != 20 {
+		t.Errorf("20 s of credit bought %v", c.talk(t))
 	}
 
 	a.grant(t, credit, "second")

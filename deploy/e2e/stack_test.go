@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,9 @@ import (
 const (
 	kamailioPackages = "kamailio kamailio-utils-modules kamailio-extra-modules kamailio-sqlite-modules sqlite3"
 	sippPackages     = "sip-tester"
+
+	hookToken = "what-kamailio-sends-to-the-sidecar"
+	rpcToken  = "what-the-sidecar-sends-to-kamailio"
 )
 
 // stack is a whole deployment on loopback: Redis, Postgres, one sidecar, one Kamailio, and a callee on each side of it.
@@ -60,6 +64,7 @@ type options struct {
 	sidecar    settings
 	kamailio   map[string]string
 	buildFlags []string // of the sidecar
+	trunkOnly  bool     // nobody but the trunk is on Kamailio's list
 }
 
 // deploy starts everything. It is ready when the call returns.
@@ -77,7 +82,7 @@ func deploy(t testing.TB, o options) *stack {
 	s.startSidecar()
 	s.sip = services.FreePort(t)
 	s.trunk, s.customers = s.answer("callee.xml"), s.answer("callee.xml")
-	s.prepareKamailio(o.kamailio)
+	s.prepareKamailio(o)
 	s.startKamailio()
 	return s
 }
@@ -89,17 +94,20 @@ func (s *stack) prepareSidecar(changes settings) {
 	dir := s.t.TempDir()
 	local := func() string { return fmt.Sprintf("127.0.0.1:%d", services.FreePort(s.t)) }
 	hook, ops, public, rpc := local(), local(), local(), local()
-	s.announcer = local()
 	rtp := evenPort(s.t)
+	for s.announcer = local(); portOf(s.announcer) >= rtp && portOf(s.announcer) < rtp+40; {
+		s.announcer = local()
+	}
 	s.hook, s.ops, s.public, s.rpc = "http://"+hook, "http://"+ops, "http://"+public, rpc
 	set := settings{
 		"instance": "wire", "data_dir": filepath.Join(dir, "data"), "log.level": "info",
-		"hook.listen": hook, "ops.listen": ops, "public.listen": public, "hook.deadline": "3s",
+		"hook.listen": hook, "hook.token": hookToken, "ops.listen": ops, "public.listen": public, "hook.deadline": "3s",
 		"sip.listen": s.announcer, "sip.rtp_ports": fmt.Sprintf("%d-%d", rtp, rtp+39), "sip.max_announcements": 20,
 		"redis.url": s.redis.URL, "redis.timeout": "2s", "redis.partitions": 4, "policy.mode": "closed",
 		"ledger.url":  services.SharedDatabase(s.t),
-		"calls.slice": "3s", "calls.extend_before": "1s", "calls.warn_before": "0s", "meter.lease": "2s", "meter.sweep_every": "2s",
-		"switches": []map[string]any{{"name": "kamailio", "dialect": "kamailio", "control_url": "http://" + rpc + "/rpc", "token": "the-rpc-token"}},
+		"calls.slice": "3s", "calls.extend_before": "1s", "calls.warn_before": "0s", "calls.hangup_before": stall.String(),
+		"meter.lease": "2s", "meter.sweep_every": "2s",
+		"switches": []map[string]any{{"name": "kamailio", "dialect": "kamailio", "control_url": "http://" + rpc + "/rpc", "token": rpcToken}},
 	}
 	maps.Copy(set, changes)
 	root := map[string]any{}
@@ -118,6 +126,13 @@ func (s *stack) prepareSidecar(changes settings) {
 	must(s.t, err)
 	s.config = filepath.Join(dir, "ringfence.yaml")
 	must(s.t, os.WriteFile(s.config, text, 0o600))
+}
+
+// portOf takes an address of local apart.
+func portOf(address string) int {
+	_, port, _ := strings.Cut(address, ":")
+	n, _ := strconv.Atoi(port)
+	return n
 }
 
 // evenPort is the first of a few ports for audio, of which only itself is reserved.
@@ -154,7 +169,7 @@ func (s *stack) startSidecar() {
 }
 
 // prepareKamailio writes the list of addresses and says what the environment of Kamailio is.
-func (s *stack) prepareKamailio(changes map[string]string) {
+func (s *stack) prepareKamailio(o options) {
 	s.t.Helper()
 	list := filepath.Join(s.t.TempDir(), "addresses.list")
 	s.fromTrunk = []int{services.FreePort(s.t), services.FreePort(s.t), services.FreePort(s.t)}
@@ -163,17 +178,20 @@ func (s *stack) prepareKamailio(changes map[string]string) {
 	for _, port := range append([]int{s.trunk.port}, s.fromTrunk...) {
 		fmt.Fprintf(&b, "1 127.0.0.1 32 %d\n", port)
 	}
-	fmt.Fprintf(&b, "2 127.0.0.1 32 0\n2 127.0.0.1 32 %d tagged\n", s.tagged) // of several lines for an address the last counts
+	if !o.trunkOnly {
+		fmt.Fprintf(&b, "2 127.0.0.1 32 0\n2 127.0.0.1 32 %d tagged\n", s.tagged) // of several lines for an address the last counts
+	}
 	must(s.t, os.WriteFile(list, []byte(b.String()), 0o600))
 	_, rpcPort, err := net.SplitHostPort(s.rpc)
 	must(s.t, err)
 	s.env = map[string]string{
-		"RF_LISTEN": fmt.Sprintf("udp:127.0.0.1:%d", s.sip), "RF_RPC_PORT": rpcPort, "RF_RPC_TOKEN": "the-rpc-token", "RF_SIDECAR": s.hook, "RF_ANNOUNCER": s.announcer,
+		"RF_LISTEN": fmt.Sprintf("udp:127.0.0.1:%d", s.sip), "RF_RPC_PORT": rpcPort, "RF_RPC_TOKEN": rpcToken, "RF_SIDECAR": s.hook, "RF_ANNOUNCER": s.announcer,
 		"RF_TRUNK": s.trunk.uri(), "RF_CUSTOMERS": s.customers.uri(), "RF_ADDRESSES": list, "RF_OWN_NUMBERS": `^[+]3185083[0-9]+$`,
-		"RF_SILENCE_MS": "2000", "RF_ASK_SECONDS": "5",
+		"RF_CONTENT_TYPE": `application/json\r\nAuthorization: Bearer ` + hookToken,
+		"RF_SILENCE_MS":   "2000", "RF_ASK_SECONDS": "5",
 		"no_proxy": "127.0.0.1", "TZ": "UTC",
 	}
-	maps.Copy(s.env, changes)
+	maps.Copy(s.env, o.kamailio)
 }
 
 // configuration is the file that is shipped.
@@ -256,7 +274,7 @@ func (s *stack) dialogs() ([]dialog, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer the-rpc-token")
+	req.Header.Set("Authorization", "Bearer "+rpcToken)
 	var a struct{ Result []dialog }
 	raw, err := s.do(req)
 	if err == nil {

@@ -4,7 +4,7 @@
 // charges again.
 //
 // A journal is a file of lines, appended to as things happen and written anew
-// when it has grown; fields are separated by 0x1f:
+// when most of it is over; fields are separated by 0x1f:
 //
 //	ringfence journal 1 running | stopped
 //	+ account key call      the call is this sidecar's
@@ -70,17 +70,47 @@ type Journal struct {
 	mu       sync.Mutex
 	buf      []byte
 	full     bool
+	grown    growth
 	sought   map[uuid.UUID]authz.Call
 	unproven map[uuid.UUID]authz.Call
 
-	file   *os.File // only Run's and Close's
-	size   int64
-	least  int64 // size at which it was last written anew
-	failed bool
+	written []byte // the buffer before buf, to be used again; only Run's and Close's, as all below
+	file    *os.File
+	size    int64
+	failed  bool
 }
+
+// growth estimates how much of the file says nothing that is still true. While
+// calls come and none goes, writing the file anew would not make it smaller.
+type growth struct {
+	calls, callBytes     int64 // lines of calls, and their size
+	records, recordBytes int64
+	void                 int64 // bytes that writing anew would save
+}
+
+// call notes a line of a call; again: it replaces an earlier line.
+func (g *growth) call(n int, again bool) {
+	g.calls++
+	g.callBytes += int64(n)
+	if again {
+		g.void += g.callBytes / g.calls
+	}
+}
+
+// off notes a line which says that a call is over.
+func (g *growth) off(n int) { g.void += int64(n) + g.callBytes/max(g.calls, 1) }
+
+func (g *growth) record(n int) {
+	g.records++
+	g.recordBytes += int64(n)
+}
+
+// recorded notes a line which says that the ledger has a record.
+func (g *growth) recorded(n int) { g.void += int64(n) + g.recordBytes/max(g.records, 1) }
 
 const (
 	bufferMost = 64 << 20 // of lines that wait for the disk
+	bufferKept = 1 << 20  // of the buffer, from one write to the next
 	grownLeast = 16 << 20 // below it is not written anew
 
 	// linger is how long lines wait for company: under load a write of many costs
@@ -98,7 +128,7 @@ func Open(dir, instance string, log *slog.Logger) (*Journal, Left, error) {
 	}
 	left := parse(string(text))
 	j.sought, j.unproven = maps.Clone(left.Calls), maps.Clone(left.Unproven)
-	if err := j.rewrite(running, nil, left.Records); err != nil {
+	if err := j.rewrite(running, nil, left.Records, 0); err != nil {
 		return nil, Left{}, fmt.Errorf("journal of calls: %w", err)
 	}
 	return j, left, nil
@@ -160,20 +190,51 @@ func (l *Left) line(f []string) {
 	}
 }
 
-// put has a line written soon.
-func (j *Journal) put(parts ...string) {
+// begin locks the buffer for one line; false: there is no room. It ends with end.
+func (j *Journal) begin() bool {
 	j.mu.Lock()
 	if len(j.buf) < bufferMost {
-		j.buf = appendLine(j.buf, parts...)
-	} else if !j.full {
+		return true
+	}
+	if !j.full {
 		j.full = true
 		j.log.Error("the disk does not keep up with the journal of calls; lines are lost", "path", j.path)
 	}
+	return false
+}
+
+// end unlocks the buffer, and has what is in it written soon; before is how long it was.
+func (j *Journal) end(before int) {
+	wake := before == 0 && len(j.buf) > 0
 	j.mu.Unlock()
-	select {
-	case j.wake <- struct{}{}:
-	default:
+	if wake {
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// put has a line written soon; noted tells how it makes the file grow.
+func (j *Journal) put(noted func(*growth, int), parts ...string) {
+	room := j.begin()
+	before := len(j.buf)
+	if room {
+		j.buf = appendLine(j.buf, parts...)
+		noted(&j.grown, len(j.buf)-before)
+	}
+	j.end(before)
+}
+
+// putCall has a call's line written soon.
+func (j *Journal) putCall(kind byte, c *authz.Call) {
+	room := j.begin()
+	before := len(j.buf)
+	if room {
+		j.buf = callLine(j.buf, kind, c)
+		j.grown.call(len(j.buf)-before, c.State != authz.StateHeld)
+	}
+	j.end(before)
 }
 
 func appendLine(b []byte, parts ...string) []byte {
@@ -186,23 +247,24 @@ func appendLine(b []byte, parts ...string) []byte {
 	return append(b, '\n')
 }
 
-func callLine(b []byte, kind string, c *authz.Call) []byte {
-	return appendLine(b, kind, c.Account, c.Key.String(), string(c.AppendCall(nil)))
+func callLine(b []byte, kind byte, c *authz.Call) []byte {
+	b = append(append(b, kind), sep...)
+	b = append(append(b, c.Account...), sep...)
+	b = append(c.Key.Append(b), sep...)
+	return append(c.AppendCall(b), '\n')
 }
 
 // On notes a call that is this sidecar's now, or has changed.
-func (j *Journal) On(c *authz.Call) {
-	j.put("+", c.Account, c.Key.String(), string(c.AppendCall(nil)))
-}
+func (j *Journal) On(c *authz.Call) { j.putCall('+', c) }
 
 // Off notes that a call is over, or another's.
-func (j *Journal) Off(k authz.Key) { j.put("-", k.String()) }
+func (j *Journal) Off(k authz.Key) { j.put((*growth).off, "-", k.String()) }
 
 // Charged notes a record that the ledger is to get.
-func (j *Journal) Charged(uid uuid.UUID, raw string) { j.put("$", uid.String(), raw) }
+func (j *Journal) Charged(uid uuid.UUID, raw string) { j.put((*growth).record, "$", uid.String(), raw) }
 
 // Recorded notes that the ledger has it.
-func (j *Journal) Recorded(uid uuid.UUID) { j.put("!", uid.String()) }
+func (j *Journal) Recorded(uid uuid.UUID) { j.put((*growth).recorded, "!", uid.String()) }
 
 // Unproven notes that a call which an earlier process left was sought in vain.
 func (j *Journal) Unproven(c *authz.Call) {
@@ -210,7 +272,7 @@ func (j *Journal) Unproven(c *authz.Call) {
 	delete(j.sought, c.UID)
 	j.unproven[c.UID] = *c
 	j.mu.Unlock()
-	j.put("?", c.Account, c.Key.String(), string(c.AppendCall(nil)))
+	j.putCall('?', c)
 }
 
 // Found notes that a call which an earlier process left is accounted for.
@@ -219,7 +281,7 @@ func (j *Journal) Found(uid uuid.UUID) {
 	delete(j.sought, uid)
 	delete(j.unproven, uid)
 	j.mu.Unlock()
-	j.put("^", uid.String())
+	j.put((*growth).off, "^", uid.String())
 }
 
 // Run writes until ctx is done.
@@ -228,8 +290,8 @@ func (j *Journal) Run(ctx context.Context, src Source) {
 	defer timer.Stop()
 	for {
 		j.flush()
-		if j.size > max(grownLeast, 4*j.least) {
-			if err := j.rewrite(running, src.Calls(), src.Records()); err != nil {
+		if void := j.void(); j.size > grownLeast && void > j.size/2 {
+			if err := j.rewrite(running, src.Calls(), src.Records(), void); err != nil {
 				j.fail(err)
 			}
 		}
@@ -254,12 +316,23 @@ func (j *Journal) fail(err error) {
 	}
 }
 
+// void is how many bytes writing the file anew would save.
+func (j *Journal) void() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.grown.void
+}
+
 // flush writes what waits.
 func (j *Journal) flush() {
 	j.mu.Lock()
 	lines := j.buf
-	j.buf, j.full = nil, false
+	j.buf, j.full = j.written[:0], false
 	j.mu.Unlock()
+	j.written = nil
+	if cap(lines) <= bufferKept {
+		j.written = lines
+	}
 	if len(lines) == 0 {
 		return
 	}
@@ -271,22 +344,29 @@ func (j *Journal) flush() {
 }
 
 // rewrite begins the file anew, with what is known. Lines that are put meanwhile
-// come after it.
-func (j *Journal) rewrite(first string, calls []authz.Call, records map[uuid.UUID]string) error {
+// come after it. void is what it saves.
+func (j *Journal) rewrite(first string, calls []authz.Call, records map[uuid.UUID]string, void int64) error {
 	b := appendLine(nil, first)
+	var grown growth
 	for i := range calls {
-		b = callLine(b, "+", &calls[i])
+		before := len(b)
+		b = callLine(b, '+', &calls[i])
+		grown.call(len(b)-before, false)
 	}
 	for u, raw := range records {
+		before := len(b)
 		b = appendLine(b, "$", u.String(), raw)
+		grown.record(len(b) - before)
 	}
 	j.mu.Lock()
 	for _, c := range j.sought {
-		b = callLine(b, "~", &c)
+		b = callLine(b, '~', &c)
 	}
 	for _, c := range j.unproven {
-		b = callLine(b, "?", &c)
+		b = callLine(b, '?', &c)
 	}
+	grown.void = max(j.grown.void-void, 0)
+	j.grown = grown
 	j.mu.Unlock()
 	f, err := os.CreateTemp(filepath.Dir(j.path), filepath.Base(j.path)+".*")
 	if err != nil {
@@ -302,7 +382,7 @@ func (j *Journal) rewrite(first string, calls []authz.Call, records map[uuid.UUI
 	if j.file != nil {
 		err = j.file.Close()
 	}
-	j.file, j.size, j.least, j.failed = f, int64(len(b)), int64(len(b)), false
+	j.file, j.size, j.failed = f, int64(len(b)), false
 	return err
 }
 
@@ -311,7 +391,7 @@ func (j *Journal) Close(calls []authz.Call, records map[uuid.UUID]string) error 
 	j.mu.Lock()
 	j.buf = nil // what it says is in calls and records
 	j.mu.Unlock()
-	err := j.rewrite(stopped, calls, records)
+	err := j.rewrite(stopped, calls, records, 0)
 	return errors.Join(err, j.file.Close())
 }
 

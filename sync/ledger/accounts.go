@@ -150,9 +150,10 @@ func accountArgs(a *authz.Account, revision int64) []any {
 func readAccount(row Scanner) (Revised[authz.Account], error) {
 	var r Revised[authz.Account]
 	a := &r.Value
-	var maxCalls int64
+	var maxCalls, webhooks int64
 	err := row.Scan(&a.ID, &a.Company, &a.Email, &a.Status, &a.Currency, &a.Tariff, &a.Language, &a.TimeZone,
-		&maxCalls, &a.Limits.MaxSeconds, &a.Limits.SpendPerDay, &a.Created, &r.Revision)
+		&maxCalls, &a.Limits.MaxSeconds, &a.Limits.SpendPerDay, &a.Created, &r.Revision, &webhooks, &a.AlertBelow)
 	a.Limits.MaxCalls = int(min(maxCalls, math.MaxInt))
+	a.Notify = webhooks > 0
 	return r, err
 }

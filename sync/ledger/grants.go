@@ -70,6 +70,9 @@ func (tx *Tx) addGrant(ctx context.Context, g authz.Grant) (authz.Grant, bool, e
 	if _, err := tx.c.Exec(ctx, tx.sql.SumsGrant, g.Account, int64(g.Units), g.Number); err != nil {
 		return authz.Grant{}, false, err
 	}
+	if err := tx.Notify(ctx, Notice{Account: g.Account, Event: NoticeCreditsAdded, Grant: &g}); err != nil {
+		return authz.Grant{}, false, err
+	}
 	return g, true, nil
 }
 

@@ -13,6 +13,8 @@ type Ledger struct {
 	db  Driver
 	sql *statements
 	now func() time.Time
+
+	notice func(context.Context, *Tx, Notice) error // may be nil
 }
 
 // New makes a ledger of a driver. Errors: the driver lacks a statement.

@@ -8,8 +8,15 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 )
 
-// shopStatements are those of purchases, invoices and billing details.
-type shopStatements struct{}
+// shopStatements are those of purchases, invoices, Stripe's events and top-ups.
+type shopStatements struct {
+	PurchaseInsert, PurchaseUpdate, Purchase, PurchaseOf, PurchasesOfAccount, PurchasesAside, PurchasesClaim, PurchasesCount string
+	TopUpsSince, TopUpOpen, Payback, PaybackInsert, PaybacksSum                                                              string
+	InvoicePut, Invoice, InvoicesOfAccount, InvoicesCount                                                                    string
+	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest                       string
+	Mark, MarkClaim, MarkMove                                                                                                string
+	TopUpPut, TopUp, TopUpsEnabled, CardPut                                                                                  string
+}
 
 // VATStatus is what is known of a VAT ID: only a verified one moves the tax to the buyer (reverse charge).
 type VATStatus string
@@ -97,6 +104,16 @@ type Purchase struct {
 	Back      int64 // of Gross, given back by refunds and disputes
 	CreatedAt time.Time
 	PaidAt    time.Time // zero: not yet
+
+	// What the request to Stripe is made of besides, so that a repetition is the same request.
+	SuccessURL string
+	CancelURL  string
+	Tax        string    // the rate that was quoted, in the words of package stripe
+	ExpiresAt  time.Time // when it cannot be paid any more
+
+	Problem  string    // why it is kept aside; empty: it is not
+	Attempts int64     // how often Stripe was asked about it
+	DueAt    time.Time // when Stripe is asked next; zero: no more
 }
 
 // Invoice is a purchase's, as Stripe made it. Amounts are in the currency's smallest unit.

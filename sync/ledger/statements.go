@@ -27,9 +27,11 @@ type statements struct {
 	OldCalls, CallsDelete, CallMask, CheckGrants, CheckCalls, CheckHours                        string
 
 	shopStatements
+	billingStatements
 	usageStatements
 	noticeStatements
 	sessionStatements
+	identityStatements
 }
 
 const (

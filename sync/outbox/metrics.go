@@ -27,7 +27,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ringfence_outbox_waiting_records",
 			Help: "Records in all partitions' streams that wait for the ledger, as last counted."}),
 		age: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ringfence_outbox_age_seconds",
-			Help: "Age of the oldest record that waited in the last batch; grows while the ledger is away."}),
+			Help: "Age of the oldest record that waits for the ledger, in any partition, as last counted; grows while the ledger is away."}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ringfence_outbox_partitions",
 			Help: "Partitions this sidecar reads."}),
 	}

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,13 +36,16 @@ type Config struct {
 	Streams []string      // key of each partition's stream
 	Holder  string        // this sidecar's name, unique in the deployment
 	Epoch   func() int64  // its fencing epoch: its place among the living
-	Batch   int           // records of one partition read at a time; 500
+	Batch   int           // records of one partition read at a time at most; 500
 	Most    int           // records in one transaction; 1000
 	Poll    time.Duration // between two looks while nothing comes; 200 ms
 	Lease   time.Duration // of a partition; 10 s
 	Timeout time.Duration // of one question to Redis; 2 s
 	Commit  time.Duration // of one transaction; 30 s
 	Then    []ledger.Then // what else happens in each transaction
+	// Notices takes what comes about calls that go on, in its order, before the records that came with it. An error has
+	// all of them read again. nil: they are dropped.
+	Notices func(ctx context.Context, notices []authz.Notice) error
 	// Late is told of an account that was rebuilt while a record of it was on its
 	// way into the ledger: it must be rebuilt again. nil: nobody is.
 	Late func(account string)
@@ -90,6 +91,7 @@ type Reader struct {
 
 	mu   sync.Mutex
 	held map[int]*partition
+	full int // partitions that had more than they were asked for, the last time
 	look chan struct{}
 	news map[string]int64 // lowest seq of the records that came into the ledger, by account; only once's
 }
@@ -242,19 +244,21 @@ func (r *Reader) fetch(ctx context.Context) ([]entry, error) {
 	cmds := make([]*redis.XStreamSliceCmd, len(parts))
 	left := make([]bool, len(parts))
 	r.mu.Lock()
+	count := r.perPartition(len(parts))
 	for i, p := range parts {
 		from := ">"
 		if left[i] = p.pending || time.Since(p.checked) > recheck; left[i] {
 			from = "0"
 		}
 		cmds[i] = pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: group, Consumer: consumer, Streams: []string{p.stream, from},
-			Count: int64(r.cfg.Batch), Block: -1})
+			Count: int64(count), Block: -1})
 	}
 	r.mu.Unlock()
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	var out []entry
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.full = 0
 	for i, c := range cmds {
 		p := parts[i]
 		if err := c.Err(); err != nil && !errors.Is(err, redis.Nil) {
@@ -271,12 +275,26 @@ func (r *Reader) fetch(ctx context.Context) ([]entry, error) {
 				n++
 			}
 		}
+		if n == count {
+			r.full++
+		}
 		if left[i] && n == 0 {
 			p.pending, p.checked = false, time.Now()
 			poke(r.look)
 		}
 	}
 	return out, failed
+}
+
+// perPartition is how many records of each partition are read at a time: all
+// together about what one transaction takes. Redis answers a pipeline without a
+// pause, and calls wait meanwhile: after the ledger was away every partition is
+// full.
+func (r *Reader) perPartition(parts int) int {
+	if r.full == 0 {
+		return min(r.cfg.Batch, max(1, r.cfg.Most/parts))
+	}
+	return min(r.cfg.Batch, max(1, r.cfg.Most/r.full))
 }
 
 func newEntry(stream string, m *redis.XMessage) entry {
@@ -333,13 +351,19 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 	records := make([]authz.Record, 0, len(entries))
 	texts := make([]string, 0, len(entries))
 	var aside []ledger.RefusedRecord
-	oldest := start
+	var notices []authz.Notice
 	for _, e := range entries {
 		if e.deleted {
 			continue
 		}
-		if t := stamped(e.id); t.Before(oldest) {
-			oldest = t
+		if authz.IsNotice(e.raw) {
+			n, err := authz.ParseNotice(e.raw)
+			if err != nil {
+				aside = append(aside, ledger.RefusedRecord{Raw: []byte(e.raw), Reason: err.Error()})
+				continue
+			}
+			notices = append(notices, n)
+			continue
 		}
 		rec, err := authz.ParseRecord(e.raw)
 		if err != nil {
@@ -348,7 +372,11 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 		}
 		records, texts = append(records, rec), append(texts, e.raw)
 	}
-	r.met.age.Set(start.Sub(oldest).Seconds())
+	if len(notices) > 0 && r.cfg.Notices != nil {
+		if err := r.cfg.Notices(ctx, notices); err != nil {
+			return err
+		}
+	}
 	results, err := r.ledger.Ingest(ctx, records, r.cfg.Then...)
 	if err != nil {
 		return err
@@ -359,7 +387,8 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 			aside = append(aside, ledger.RefusedRecord{Raw: []byte(texts[i]), Reason: reason(res.Err)})
 		case ledger.Inserted, ledger.Replaced:
 			rec := &records[i]
-			if lowest, known := r.news[rec.Account]; rec.Charged() != 0 && (!known || rec.Seq < lowest) {
+			ended := rec.State == authz.StateSettled || rec.State == authz.StateLost
+			if lowest, known := r.news[rec.Account]; ended && (!known || rec.Seq < lowest) {
 				r.news[rec.Account] = rec.Seq
 			}
 		}
@@ -378,7 +407,6 @@ func (r *Reader) commit(ctx context.Context, entries []entry) error {
 	}
 	r.met.batch.Observe(float64(len(entries)))
 	r.met.commit.Observe(time.Since(start).Seconds())
-	r.met.age.Set(0)
 	return nil
 }
 
@@ -417,16 +445,6 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// stamped is the time in a stream entry's id.
-func stamped(id string) time.Time {
-	ms, _, _ := strings.Cut(id, "-")
-	n, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil {
-		return time.Now()
-	}
-	return time.UnixMilli(n)
-}
-
 // ack forgets what the ledger has, in one pipeline.
 func (r *Reader) ack(ctx context.Context, entries []entry) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
@@ -447,39 +465,4 @@ func (r *Reader) ack(ctx context.Context, entries []entry) error {
 		return fmt.Errorf("acknowledge outbox: %w", err)
 	}
 	return nil
-}
-
-// count keeps the gauge of waiting records.
-func (r *Reader) count(ctx context.Context) {
-	t := time.NewTicker(5 * time.Second)
-	defer t.Stop()
-	for {
-		if n, err := r.Waiting(ctx); err == nil {
-			r.met.waiting.Set(float64(n))
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// Waiting counts the records of all partitions.
-func (r *Reader) Waiting(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-	defer cancel()
-	pipe := r.rdb.Pipeline()
-	cmds := make([]*redis.IntCmd, len(r.cfg.Streams))
-	for i, s := range r.cfg.Streams {
-		cmds[i] = pipe.XLen(ctx, s)
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return 0, fmt.Errorf("count outbox: %w", err)
-	}
-	var n int64
-	for _, c := range cmds {
-		n += c.Val()
-	}
-	return n, nil
 }

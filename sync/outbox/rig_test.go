@@ -31,7 +31,8 @@ const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	balance.LogTo(slog.New(slog.DiscardHandler)) // every refused dial would be told
-	goleak.VerifyTestMain(services.Main(m))
+	// Toxiproxy leaves a half of each link that a toxic has broken off.
+	goleak.VerifyTestMain(services.Main(m), goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
 }
 
 func must(t testing.TB, err error) {

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -22,10 +21,18 @@ type Finding struct {
 	Waiting  int64        `json:"grants_waiting"` // grants of the ledger that Redis has not applied yet
 	Lost     bool         `json:"lost,omitempty"` // Redis does not have the account
 	Behind   bool         `json:"went_back,omitempty"`
-	Busy     bool         `json:"busy,omitempty"`     // it did not hold still long enough to be compared
-	Unproven int          `json:"unproven,omitempty"` // calls whose end no store can prove; they are among the causes
+	Busy     bool         `json:"busy,omitempty"`              // it could not be compared
+	Why      string       `json:"why,omitempty"`               // it could not
+	Sums     int          `json:"ledger_sums_wrong,omitempty"` // sums of the ledger that are not those of its rows
+	Twice    int          `json:"adjusted_twice,omitempty"`    // adjusting entries for calls that the ledger has all the same
+	Unproven int          `json:"unproven,omitempty"`          // calls whose end no store can prove; they are among the causes
 	Causes   []Cause      `json:"causes,omitempty"`
 	Fixed    bool         `json:"repaired,omitempty"`
+	Entries  []string     `json:"adjusting_entries,omitempty"` // references of grants that repaired the ledger
+
+	lost  []lostCharge  // charges of Redis whose records are nowhere
+	twice []authz.Grant // those
+	waits bool          // its partition's outbox stands still
 }
 
 // Cause explains a part of a drift.
@@ -38,7 +45,7 @@ type Cause struct {
 
 // OK tells whether nothing needs to be done.
 func (f *Finding) OK() bool {
-	return !f.drifts() && f.Unproven == 0
+	return !f.drifts() && f.Unproven == 0 && f.Sums == 0 && f.Twice == 0 && !f.Busy
 }
 
 // drifts tells whether Redis and the ledger differ.
@@ -50,9 +57,9 @@ func (f *Finding) drifts() bool {
 type Comparer struct {
 	// Unproven gives the calls of an account that were on when their sidecar was
 	// killed and that no store has; nil: there are none. Set it before use.
-	Unproven func(account string) []authz.Call
+	Unproven func(ctx context.Context, account string) ([]authz.Call, error)
 	// Accept has those of an account reported no more: it was repaired.
-	Accept func(account string)
+	Accept func(ctx context.Context, account string) error
 
 	ledger  Ledger
 	store   Store
@@ -69,34 +76,70 @@ func NewComparer(l Ledger, s Store, r *Rebuilder, log *slog.Logger, met *Metrics
 	return &Comparer{ledger: l, store: s, rebuild: r, log: log, met: met}
 }
 
+// Options of a comparison.
+type Options struct {
+	Repair bool // what is wrong is put right
+	Rows   bool // the ledger's own rows are added up again, too; that reads all of them
+}
+
+// busyAgain is how often an account that did not hold still is looked at again,
+// when all others have been.
+const busyAgain = 2
+
 // All compares every account of the ledger and calls fn with each finding that
-// is not in order. With repair, what is wrong is put right: Redis becomes what
-// the ledger and the calls in progress say.
-func (c *Comparer) All(ctx context.Context, repair bool, fn func(Finding) error) (compared int, err error) {
+// is not in order, last with those accounts that never held still. It tells how
+// many were compared.
+func (c *Comparer) All(ctx context.Context, opt Options, fn func(Finding) error) (compared int, err error) {
+	var ids []string
+	err = c.ledger.EachTotals(ctx, func(t ledger.Totals) error { ids = append(ids, t.Account); return nil })
+	if err != nil {
+		return 0, err
+	}
 	var drift credit.Units
 	var drifting int
-	err = c.ledger.EachTotals(ctx, func(t ledger.Totals) error {
-		f, err := c.Account(ctx, t.Account, repair)
-		if err != nil {
-			return err
+	var busy []Finding
+	stuck := map[int]bool{} // partitions whose outbox stands still: it is not waited for again and again
+	for range 1 + busyAgain {
+		busy = nil
+		for _, id := range ids {
+			p := c.store.PartitionOf(id)
+			f, err := c.account(ctx, id, opt, stuck[p])
+			if err != nil {
+				return compared, err
+			}
+			if f.Busy {
+				stuck[p] = stuck[p] || f.waits
+				busy = append(busy, f)
+				continue
+			}
+			compared++
+			c.met.compared.Inc()
+			if f.drifts() {
+				drift += max(f.Drift, -f.Drift)
+				drifting++
+			}
+			if f.OK() {
+				continue
+			}
+			if err := fn(f); err != nil {
+				return compared, err
+			}
 		}
-		compared++
-		c.met.compared.Inc()
-		if f.OK() && !f.Busy {
-			return nil
+		ids = ids[:0]
+		for i := range busy {
+			ids = append(ids, busy[i].Account)
 		}
-		if f.drifts() {
-			drift += max(f.Drift, -f.Drift)
-			drifting++
-		}
-		return fn(f)
-	})
-	if err == nil {
-		c.met.drift.Set(float64(drift))
-		c.met.drifting.Set(float64(drifting))
-		c.met.last.SetToCurrentTime()
 	}
-	return compared, err
+	for _, f := range busy {
+		if err := fn(f); err != nil {
+			return compared, err
+		}
+	}
+	c.met.drift.Set(float64(drift))
+	c.met.drifting.Set(float64(drifting))
+	c.met.busy.Set(float64(len(busy)))
+	c.met.last.SetToCurrentTime()
+	return compared, nil
 }
 
 // Run compares all accounts periodically, until ctx is done.
@@ -109,12 +152,15 @@ func (c *Comparer) Run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		_, err := c.All(ctx, false, func(f Finding) error {
+		_, err := c.All(ctx, Options{}, func(f Finding) error {
 			if f.Lost {
 				c.rebuild.Lost(f.Account)
 			}
 			if f.Behind {
 				c.rebuild.Behind(f.Account)
+			}
+			if f.Busy {
+				c.log.Warn("account not compared: "+f.Why, "account", f.Account)
 			}
 			if f.drifts() {
 				c.log.Error("Redis and the ledger differ; see: ringfence reconcile", "account", f.Account, "units", int64(f.Drift),
@@ -136,64 +182,78 @@ const (
 
 // Account compares one account. What differs for a moment, since the ledger is
 // being written, does not differ twice.
-func (c *Comparer) Account(ctx context.Context, id string, repair bool) (Finding, error) {
-	f := Finding{Account: id, Busy: true}
-	var last Finding
-	same := 0
-	for i := range looks {
-		if i > 0 && !sleep(ctx, lookPause) {
-			return f, ctx.Err()
+func (c *Comparer) Account(ctx context.Context, id string, opt Options) (Finding, error) {
+	return c.account(ctx, id, opt, false)
+}
+
+func (c *Comparer) account(ctx context.Context, id string, opt Options, stuck bool) (Finding, error) {
+	f, err := c.steady(ctx, id, stuck)
+	if err != nil || f.Busy {
+		return f, err
+	}
+	if opt.Rows {
+		if err := c.rows(ctx, &f); err != nil {
+			return f, err
 		}
-		ok, err := c.look(ctx, id, &f)
+	}
+	if c.Unproven != nil {
+		calls, err := c.Unproven(ctx, id)
 		if err != nil {
 			return f, err
 		}
-		if !ok {
-			continue
-		}
-		if !f.drifts() {
-			same = agree
-			break
-		}
-		if same == 0 || f.Drift == last.Drift && f.Settled == last.Settled && f.Granted == last.Granted && f.Held == last.Held && f.Lost == last.Lost && f.Behind == last.Behind {
-			same++
-		} else {
-			same = 1
-		}
-		if last = f; same == agree {
-			break
-		}
-	}
-	if same < agree {
-		return Finding{Account: id, Busy: true}, nil
-	}
-	if c.Unproven != nil {
-		for _, call := range c.Unproven(id) {
+		for _, call := range calls {
 			f.Unproven++
 			f.Causes = append(f.Causes, Cause{What: "was on when its sidecar was killed, and no store has it: its end cannot be proven, nothing was charged for it",
 				Call: call.UID.String(), Key: call.Key.String(), Units: call.Held})
 		}
 	}
-	if repair && f.Unproven > 0 && c.Accept != nil {
-		c.Accept(id)
-		f.Fixed = true
+	if f.drifts() {
+		if err := c.explain(ctx, &f); err != nil {
+			return f, err
+		}
 	}
-	if !f.drifts() {
+	if !opt.Repair || f.OK() {
 		return f, nil
 	}
-	if err := c.explain(ctx, &f); err != nil || !repair {
-		return f, err
+	return f, c.repair(ctx, &f)
+}
+
+// steady looks until the same is found twice.
+func (c *Comparer) steady(ctx context.Context, id string, stuck bool) (f Finding, err error) {
+	f.Account = id
+	var last Finding
+	same, tries := 0, looks
+	if stuck {
+		tries = 1
 	}
-	done, err := c.rebuild.one(ctx, id, !f.Lost)
-	if err != nil {
-		return f, err
+	for i := range tries {
+		if i > 0 && !sleep(ctx, lookPause) {
+			return f, ctx.Err()
+		}
+		within := lookWithin
+		if stuck {
+			within = 2 * drainEvery
+		}
+		ok, err := c.look(ctx, id, within, &f)
+		switch {
+		case errors.Is(err, errWaiting):
+			return Finding{Account: id, Busy: true, Why: "its records still wait for the ledger", waits: true}, nil
+		case err != nil:
+			return f, err
+		case !ok:
+			continue
+		case !f.drifts():
+			return f, nil
+		case same > 0 && f.Drift == last.Drift && f.Settled == last.Settled && f.Granted == last.Granted && f.Held == last.Held && f.Lost == last.Lost && f.Behind == last.Behind:
+			same++
+		default:
+			same = 1
+		}
+		if last = f; same == agree {
+			return f, nil
+		}
 	}
-	f.Fixed = f.Fixed || done
-	if done {
-		c.met.repaired.Inc()
-		c.log.Warn("account repaired: Redis is what the ledger says", "account", id, "units", int64(f.Drift), "cause", f.cause())
-	}
-	return f, nil
+	return Finding{Account: id, Busy: true, Why: "it did not hold still long enough"}, nil
 }
 
 // cause is the first explanation, for the log.
@@ -206,110 +266,4 @@ func (f *Finding) cause() string {
 		return c.What + ": call " + c.Call
 	}
 	return c.What
-}
-
-// lookWithin bounds the wait for the outbox in one look.
-const lookWithin = 3 * time.Second
-
-// look compares what Redis has now. It tells whether it could.
-func (c *Comparer) look(ctx context.Context, id string, f *Finding) (bool, error) {
-	before, err := c.store.Balance(ctx, id)
-	if errors.Is(err, authz.ErrLost) {
-		*f = Finding{Account: id, Lost: true}
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if err := c.rebuild.drain(ctx, c.store.PartitionOf(id), lookWithin); errors.Is(err, errWaiting) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	settled, totals, ok, err := c.settled(ctx, id, before.Seq)
-	if err != nil || !ok {
-		return false, err
-	}
-	granted, err := c.granted(ctx, id, &totals, before.GrantSeq)
-	if err != nil {
-		return false, err
-	}
-	var holds credit.Units
-	err = c.store.Calls(ctx, id, func(call authz.Call, err error) error {
-		if err == nil && (call.State == authz.StateHeld || call.State == authz.StateLive) {
-			holds += call.Held
-		}
-		return nil
-	})
-	if err != nil {
-		return false, err
-	}
-	after, err := c.store.Balance(ctx, id)
-	if errors.Is(err, authz.ErrLost) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if after.Seq != before.Seq {
-		holds = before.Held // the calls were not those of one moment
-	}
-	*f = Finding{Account: id, Settled: before.Settled - settled, Granted: before.Granted - granted, Held: before.Held - holds,
-		Waiting: totals.Grants - before.GrantSeq, Behind: after.Seq < totals.Seq}
-	f.Drift = before.Available - (granted - settled - holds)
-	return true, nil
-}
-
-// laterMost is how many calls may come into the ledger while it is compared.
-const laterMost = 10_000
-
-// settled is what the ledger had settled when Redis was at a seq: all but the
-// calls above it. ok is false where it was written meanwhile.
-func (c *Comparer) settled(ctx context.Context, id string, seq int64) (sum credit.Units, t ledger.Totals, ok bool, err error) {
-	t, err = c.ledger.Totals(ctx, id)
-	if err != nil {
-		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
-	}
-	if t.Seq <= seq {
-		return t.Settled, t, true, nil
-	}
-	later, err := c.ledger.CallsAfterSeq(ctx, id, seq, laterMost)
-	if err != nil {
-		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
-	}
-	again, err := c.ledger.Totals(ctx, id)
-	if err != nil {
-		return 0, t, false, fmt.Errorf("compare %s: %w", id, err)
-	}
-	if again != t || len(later) == laterMost {
-		return 0, t, false, nil
-	}
-	sum = t.Settled
-	for i := range later {
-		if charged(later[i].State) {
-			sum -= later[i].Charged()
-		}
-	}
-	return sum, t, true, nil
-}
-
-// granted sums the grants up to a number.
-func (c *Comparer) granted(ctx context.Context, id string, t *ledger.Totals, upTo int64) (credit.Units, error) {
-	sum := t.Granted
-	for upTo < t.Grants {
-		grants, err := c.ledger.Grants(ctx, id, upTo, 1000)
-		if err != nil {
-			return 0, fmt.Errorf("compare %s: %w", id, err)
-		}
-		if len(grants) == 0 {
-			break
-		}
-		for _, g := range grants {
-			if g.Number <= t.Grants {
-				sum -= g.Units
-			}
-			upTo = g.Number
-		}
-	}
-	return sum, nil
 }

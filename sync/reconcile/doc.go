@@ -45,6 +45,20 @@
 //	held in Redis     =  the holds of its calls
 //	available         =  granted - settled - held
 //
-// What differs is explained call by call, shown as a metric, and put right by
-// --repair, which rebuilds the account and names the cause in the log.
+// What differs is explained call by call, and shown as a metric. An account that
+// never held still is told last, as not compared. By `ringfence reconcile` the
+// ledger's own sums are held against its rows, too.
+//
+// # Repair
+//
+//	Redis differs                       it is rebuilt: the ledger is the truth. No entry: the ledger's credit is what it was.
+//	                                    Report and log name the cause, and each call
+//	a charge of Redis has no record     the sidecar that has it makes the charge again; if none has it in 10 s, Redis
+//	                                    is all that knows: the ledger gets an adjustment "reconcile:UID:STATE" of as many
+//	                                    units, which names the call. Should the record come after all, the next repair
+//	                                    takes the adjustment back (":back")
+//	the ledger refused the record       Redis is rebuilt without it; the report says which refused record it is.
+//	                                    Tried again and taken, the account is rebuilt with it
+//	the ledger contradicts itself       reported; nothing is repaired from it, and an operator has to look
+//	calls that nobody can prove         named until they are accepted; nothing was charged for them
 package reconcile

@@ -32,10 +32,11 @@ func (c *Comparer) explain(ctx context.Context, f *Finding) error {
 	if f.Granted != 0 {
 		cause(f.Granted, "what Redis was granted is not the sum of the ledger's grants up to the last one it has applied")
 	}
-	found, err := c.calls(ctx, f.Account)
+	found, lost, err := c.calls(ctx, f.Account)
 	if err != nil {
 		return err
 	}
+	f.lost = lost
 	rest := f.Settled
 	for _, x := range found {
 		rest -= x.Units
@@ -54,7 +55,7 @@ func (c *Comparer) explain(ctx context.Context, f *Finding) error {
 }
 
 // calls are those that Redis and the ledger have differently.
-func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, err error) {
+func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, lost []lostCharge, err error) {
 	now := time.Now()
 	var has []authz.Call // in Redis
 	err = c.store.Calls(ctx, id, func(call authz.Call, err error) error {
@@ -67,11 +68,11 @@ func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, err error
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// What Redis has charged by now the ledger has after this.
 	if err := c.rebuild.drain(ctx, c.store.PartitionOf(id), lookWithin); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rows := map[uuid.UUID]ledger.Call{} // in the ledger
 	err = c.ledger.Export(ctx, ledger.Selection{Account: id, From: now.Add(-remember)}, func(call ledger.Call) error {
@@ -79,7 +80,7 @@ func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, err error
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var older []uuid.UUID
 	for i := range has {
@@ -89,7 +90,7 @@ func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, err error
 	}
 	states, err := known(ctx, c.ledger, older)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys := map[authz.Key]bool{}
 	for i := range has {
@@ -98,19 +99,32 @@ func (c *Comparer) calls(ctx context.Context, id string) (out []Cause, err error
 		row := rows[call.UID]
 		if states[call.UID] != authz.StateNone {
 			if row, err = c.ledger.Call(ctx, call.UID); err != nil && !errors.Is(err, ledger.ErrNotFound) {
-				return nil, err
+				return nil, nil, err
 			}
 		}
-		if x, differs := difference(call, &row); differs {
-			out = append(out, x)
+		x, differs := difference(call, &row)
+		if !differs {
+			continue
 		}
+		if x.Units > 0 && charged(call.State) && call.State.Rank() > row.State.Rank() {
+			refused, err := c.refused(ctx, call.UID)
+			if err != nil {
+				return nil, nil, err
+			}
+			if refused != 0 {
+				x.What = fmt.Sprintf("charged in Redis, and the ledger refused its record, no. %d; see: ringfence outbox refused", refused)
+			} else {
+				lost = append(lost, lostCharge{call.UID, call.Key, call.State, x.Units})
+			}
+		}
+		out = append(out, x)
 	}
 	for _, row := range rows {
 		if charged(row.State) && row.Charged() != 0 && !keys[row.Key] && row.At > now.Add(-traced).UnixMilli() {
 			out = append(out, Cause{What: "charged in the ledger, and Redis has no trace of it", Call: row.UID.String(), Key: row.Key.String(), Units: -row.Charged()})
 		}
 	}
-	return out, nil
+	return out, lost, nil
 }
 
 // difference compares a call in Redis with its row in the ledger, which may be none.
@@ -126,7 +140,7 @@ func difference(call *authz.Call, row *ledger.Call) (Cause, bool) {
 	x.Units = in - out
 	switch {
 	case charged(call.State) && !charged(row.State):
-		x.What = "charged in Redis, and the ledger does not have its record: it was refused, or lost from the outbox"
+		x.What = "charged in Redis, and neither ledger nor outbox has its record"
 	case charged(row.State) && !call.State.Final():
 		x.What = "over in the ledger, and Redis thinks it lives"
 	case in != out:

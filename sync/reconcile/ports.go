@@ -14,6 +14,7 @@ import (
 type Ledger interface {
 	Sums
 	History
+	Books
 }
 
 // Sums are an account and what all of it adds up to.
@@ -31,6 +32,13 @@ type History interface {
 	KnownCalls(ctx context.Context, uids []uuid.UUID) (map[uuid.UUID]authz.State, error)
 	Call(ctx context.Context, uid uuid.UUID) (ledger.Call, error)
 	Export(ctx context.Context, sel ledger.Selection, fn func(ledger.Call) error) error
+}
+
+// Books are what a comparison looks at beside, and writes where the ledger lacks something.
+type Books interface {
+	Check(ctx context.Context, account string) ([]ledger.Mismatch, error)
+	RefusedRecords(ctx context.Context, after int64, limit int) (page []ledger.RefusedRecord, total int64, err error)
+	AddGrant(ctx context.Context, g authz.Grant) (grant authz.Grant, created bool, err error)
 }
 
 // Store is Redis (package authz/balance). Errors: authz.ErrFenced, ErrLost, ErrDown.

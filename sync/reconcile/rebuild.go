@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +21,9 @@ type Config struct {
 	Drain  time.Duration // how long the outbox is waited for before anything is shut; 10 s
 	Shut   time.Duration // how long at most accounts are shut; 3 s
 	Batch  int           // accounts shut at a time; 50
+	// Replayed is how long a repair waits for the sidecars to make charges again
+	// whose records were lost, before it adjusts the ledger; 10 s.
+	Replayed time.Duration
 }
 
 // Rebuilder fills Redis from the ledger where it was lost.
@@ -49,6 +51,7 @@ func NewRebuilder(cfg Config, l Ledger, s Store, log *slog.Logger, met *Metrics)
 	def(&cfg.Every, time.Second)
 	def(&cfg.Drain, 10*time.Second)
 	def(&cfg.Shut, 3*time.Second)
+	def(&cfg.Replayed, 10*time.Second)
 	if cfg.Batch == 0 {
 		cfg.Batch = 50
 	}
@@ -297,7 +300,7 @@ var errOthers = errors.New("another sidecar is at it")
 // others tells whether another sidecar is at it, or took over in the middle.
 func others(err error) bool { return errors.Is(err, errOthers) || errors.Is(err, authz.ErrFenced) }
 
-const leaseFor = 30 * time.Second
+const leaseFor = 10 * time.Second
 
 // alone has fn work on a partition under its lease and a token; nobody else does
 // meanwhile, in this process or in another.
@@ -345,170 +348,4 @@ func (r *Rebuilder) alone(ctx context.Context, p int, fn func(ctx context.Contex
 	defer done()
 	_, _ = lease(end, 0) // it runs out by itself
 	return err
-}
-
-// item is an account to rebuild: because it is missing, or although it is there.
-type item struct {
-	id     string
-	behind bool
-}
-
-// batches rebuilds accounts of a partition, a few at a time.
-func (r *Rebuilder) batches(ctx context.Context, p int, token string, items []item, told func(id string)) (written []item, err error) {
-	var errs []error
-	for some := range slices.Chunk(items, r.cfg.Batch) {
-		w, err := r.batch(ctx, p, token, some)
-		written = append(written, w...)
-		r.met.rebuilt.Add(float64(len(w)))
-		for _, it := range some {
-			if told != nil {
-				told(it.id)
-			}
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if errors.Is(err, authz.ErrFenced) || hopeless(err) || ctx.Err() != nil {
-			break
-		}
-	}
-	return written, errors.Join(errs...)
-}
-
-// errWaiting: the ledger does not take the outbox in.
-var errWaiting = errors.New("records still wait for the ledger")
-
-// hopeless tells whether the next account would fare no better.
-func hopeless(err error) bool {
-	return errors.Is(err, authz.ErrDown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, errWaiting)
-}
-
-// batch rebuilds a few accounts: those that are there are shut for as long as it
-// takes, and open again, as they were, where it cannot be done.
-func (r *Rebuilder) batch(ctx context.Context, p int, token string, items []item) (written []item, err error) {
-	ids := make([]string, len(items))
-	for i, it := range items {
-		ids[i] = it.id
-	}
-	missing, err := r.store.Missing(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	todo := slices.DeleteFunc(slices.Clone(items), func(it item) bool { return !it.behind && !slices.Contains(missing, it.id) })
-	if len(todo) == 0 {
-		return nil, nil
-	}
-	// Most of the waiting is done while nothing is shut; and a ledger that is away
-	// is noticed.
-	if err := r.drain(ctx, p, r.cfg.Drain); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Shut+time.Duration(len(todo))*100*time.Millisecond)
-	defer cancel()
-	shut := map[string]bool{}
-	defer func() { err = errors.Join(err, r.reopen(ctx, token, shut)) }()
-	for _, it := range todo {
-		if slices.Contains(missing, it.id) {
-			continue
-		}
-		was, err := r.store.Shut(ctx, it.id, token)
-		if err != nil {
-			return nil, err
-		}
-		shut[it.id] = was
-	}
-	if err := r.drain(ctx, p, r.cfg.Shut); err != nil {
-		return nil, err
-	}
-	return r.writeAll(ctx, token, todo, shut)
-}
-
-// writeAtOnce is how many accounts are written at a time.
-const writeAtOnce = 4
-
-func (r *Rebuilder) writeAll(ctx context.Context, token string, todo []item, shut map[string]bool) (written []item, err error) {
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
-	)
-	next := make(chan item)
-	for range min(writeAtOnce, len(todo)) {
-		wg.Go(func() {
-			for it := range next {
-				done, err := r.write(ctx, it, token, func() {
-					mu.Lock()
-					defer mu.Unlock()
-					delete(shut, it.id) // half written, it is no more to be opened as it was
-				})
-				mu.Lock()
-				switch {
-				case errors.Is(err, ledger.ErrNotFound):
-					r.log.Error("Redis is asked for an account that the ledger does not have", "account", it.id)
-				case err != nil:
-					errs = append(errs, fmt.Errorf("rebuild %s: %w", it.id, err))
-					r.later([]item{it}, nil)
-				}
-				if done {
-					written = append(written, it)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, it := range todo {
-		next <- it
-	}
-	close(next)
-	wg.Wait()
-	return written, errors.Join(errs...)
-}
-
-// reopen opens what was shut and not written.
-func (r *Rebuilder) reopen(ctx context.Context, token string, shut map[string]bool) error {
-	if len(shut) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	var errs []error
-	for _, id := range slices.Sorted(maps.Keys(shut)) {
-		if err := r.store.Reopen(ctx, id, token); err != nil {
-			errs = append(errs, fmt.Errorf("account %s stays shut until it is rebuilt: %w", id, err))
-			r.later([]item{{id, true}}, nil)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-const drainEvery = 25 * time.Millisecond
-
-// drain waits until the ledger has what a partition's outbox holds now.
-func (r *Rebuilder) drain(ctx context.Context, p int, most time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	end, err := r.store.OutboxEnd(ctx, p)
-	if err != nil {
-		return err
-	}
-	for {
-		done, err := r.store.OutboxDrained(ctx, p, end)
-		if err != nil || done {
-			return err
-		}
-		if !sleep(ctx, drainEvery) {
-			return fmt.Errorf("partition %d: %w: %w", p, errWaiting, ctx.Err())
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

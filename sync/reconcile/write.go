@@ -64,7 +64,7 @@ func (r *Rebuilder) write(ctx context.Context, it item, token string, begun func
 // were read. What is committed after this the reader itself notices.
 func (r *Rebuilder) verify(ctx context.Context, id string, base int64, was *ledger.Totals) error {
 	now, err := r.ledger.Totals(ctx, id)
-	if err != nil || now.Settled == was.Settled {
+	if err != nil || now.Calls == was.Calls {
 		return err
 	}
 	later, err := r.ledger.CallsAfterSeq(ctx, id, base, laterMost)
@@ -72,11 +72,14 @@ func (r *Rebuilder) verify(ctx context.Context, id string, base int64, was *ledg
 		return err
 	}
 	for i := range later {
-		if charged(later[i].State) {
-			now.Settled -= later[i].Charged()
+		switch later[i].State {
+		case authz.StateSettled:
+			now.Calls.Settled--
+		case authz.StateLost:
+			now.Calls.Lost--
 		}
 	}
-	if now.Settled != was.Settled {
+	if now.Calls.Settled != was.Calls.Settled || now.Calls.Lost != was.Calls.Lost {
 		r.Behind(id)
 	}
 	return nil

@@ -1,7 +1,7 @@
 -- Record the answer of a call: money runs from here. A hold that lapsed or was
 -- abandoned is taken again, as far as the credit goes.
 --
--- KEYS account hash
+-- KEYS account hash; where the account wants to hear of it, the outbox
 -- ARGV 1 field  2 now (our clock)  3 at (the switch's clock, 0 = none)  4 day  5 cap  6 slice_ms  7 epoch
 -- Returns {code, state, packed call, budget, others, seq, duplicate}
 local a, missing = account(KEYS[1], ARGV[1])
@@ -26,6 +26,7 @@ elseif c.state == 'h' or (c.state == 'r' and not c.ended_switch) then
   end
   c.state, c.answered, c.proof = 'l', now, now
   if at > 0 then c.answered_switch = at end
+  if KEYS[2] then notice(KEYS[2], a, c, 'answered', now, a.av + c.held) end
   save(a, dump(c))
 else
   dup = 1

@@ -138,6 +138,12 @@ local function record(stream, acct, a, c, r)
   return text
 end
 
+-- What a customer wants to hear of a call that goes on, to the outbox (format: package authz, notice.go).
+local function notice(stream, a, c, kind, at, left)
+  redis.call('XADD', stream, '*', 'r', table.concat({'l', num(a.seq), num(at), c.answered and num(c.answered) or '',
+    '0', num(left), '0', '0', '0', '0', c.flags, kind, num(c.epoch), string.match(a.key, ':a:(.*)$'), string.sub(a.field, 3), c.tail}, TAB))
+end
+
 -- A settled call keeps no numbers: its tombstone is short.
 local function short(tail)
   local head = string.match(tail, '^([^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t)')

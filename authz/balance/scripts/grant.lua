@@ -14,4 +14,5 @@ if number <= gs then return {'done', gs, av, seq} end
 if number > gs + 1 then return {'gap', gs, av, seq} end
 av, gr, seq = av + units, gr + units, seq + 1
 redis.call('HSET', KEYS[1], 'books', string.format('%.0f %s %.0f%s%.0f %.0f%s', av, held, seq, between, gr, number, st))
+if units > 0 then redis.call('HDEL', KEYS[1], 'told') end -- of low credit: see extend
 return {'', number, av, seq}

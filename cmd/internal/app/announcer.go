@@ -8,8 +8,21 @@ import (
 
 	"github.com/hmsovereign/ringfence/audio"
 	"github.com/hmsovereign/ringfence/audio/announce"
+	"github.com/hmsovereign/ringfence/authz/hook"
 	"github.com/hmsovereign/ringfence/config"
 )
+
+// withRecordings lets the hooks tell what callers of an account hear.
+func withRecordings(c hook.Config, prompts *audio.Library) hook.Config {
+	c.Recording = func(prompt, account, language string) (string, bool) {
+		clip, ok := prompts.Find(audio.Prompt(prompt), account, language)
+		if !ok {
+			return language, false
+		}
+		return clip.Language, clip.Account != ""
+	}
+	return c
+}
 
 // openAnnouncer makes the SIP announcer, nil where none is configured.
 func openAnnouncer(c *config.Config, prompts *audio.Library, log *slog.Logger, reg prometheus.Registerer) (*announce.Server, error) {

@@ -9,9 +9,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -25,10 +27,14 @@ import (
 	"github.com/hmsovereign/ringfence/meter"
 	"github.com/hmsovereign/ringfence/meter/journal"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/notify"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 	"github.com/hmsovereign/ringfence/sync/portal"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
+	"github.com/hmsovereign/ringfence/sync/portal/page"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
+	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/usage"
 )
 
 // Options are what a sidecar is given beside its configuration.
@@ -60,17 +66,24 @@ type App struct {
 	mirror     *directory.Redis
 	keeper     *outbox.Keeper
 	outbox     *outbox.Reader
+	notifier   *notify.Notifier
 	completer  *portal.Completer
 	story      *story
 	journal    *journal.Journal
 	left       journal.Left // what an earlier process left, as far as it is not found yet
-	unproven   unproven
+	unproven   *unproven
+	seeking    atomic.Bool      // calls of left are looked for
 	announcer  *announce.Server // nil: none is configured
 	api        *account.Server
+	shop       *stripe.Service
+	desk       *stripe.Desk
+	usage      *usage.Reporter // nil: usage is not reported
+	page       *page.Page
 	keys       *account.KeyAdmin
 	tariffs    chan []string // files to read, named by a reload
 	public     *server
 	ops        *server
+	joined     bool // the deployment of this Redis; New's, then belong's
 }
 
 // server is a plain HTTP listener.
@@ -101,23 +114,27 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if err := a.openLedger(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.openNotifier(); err != nil {
+		return nil, err
+	}
 	if a.journal, a.left, err = journal.Open(cfg.DataDir, cfg.Instance, a.log); err != nil {
 		return nil, err
 	}
-	a.unproven.calls = a.left.Unproven
-	a.keeper = outbox.NewKeeper(a.Ledger, a.journal, a.log)
+	a.unproven = &unproven{redis: a.redis, journal: a.journal, calls: a.left.Unproven, others: map[uuid.UUID]authz.Call{}, heard: map[authz.Key]time.Time{}}
+	a.seeking.Store(len(a.left.Calls) > 0)
+	a.keeper = outbox.NewKeeper(recorded{a.Ledger}, a.journal, a.log)
 	a.keeper.Load(a.left.Records)
 	store := balanceConfig(cfg, opt.Embedded || a.mini != nil)
-	store.Retain = a.keeper.Retain
+	store.Retain, store.Wanted = a.keeper.Retain, a.wanted
 	if a.Store, err = balance.New(a.redis, store, balance.NewMetrics(a.reg)); err != nil {
 		return nil, err
 	}
 	check, cancel := context.WithTimeout(ctx, 2*time.Second)
-	err = a.Store.Check(check)
+	err = a.join(check)
 	cancel()
-	if errors.Is(err, balance.ErrPartitions) {
+	if misfit(err) {
 		return nil, err
-	} else if err != nil {
+	} else if errors.Is(err, authz.ErrDown) {
 		a.log.Error("Redis does not answer; the failure policy decides until it does", "policy", cfg.Policy.Mode, "error", err)
 	}
 	rc := reconcile.Config{Holder: cfg.Instance, Grace: grace}
@@ -127,7 +144,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	rm := reconcile.NewMetrics(a.reg)
 	a.Rebuilder = reconcile.NewRebuilder(rc, a.Ledger, a.Store, a.log, rm)
 	a.Comparer = reconcile.NewComparer(a.Ledger, a.Store, a.Rebuilder, a.log, rm)
-	a.Comparer.Unproven, a.Comparer.Accept = a.unproven.of, a.accept
+	a.Comparer.Unproven, a.Comparer.Accept = a.unproven.of, a.unproven.accept
 	if a.mirror, err = directory.NewRedis(a.redis); err != nil {
 		return nil, err
 	}
@@ -162,19 +179,30 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 	if a.announcer, err = openAnnouncer(cfg, prompts, a.log, a.reg); err != nil {
 		return nil, err
 	}
-	if a.Hook, err = hook.New(hookConfig(cfg), a.Authorizer, tellingEvents{a.Meter, a.story}, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
+	if a.Hook, err = hook.New(withRecordings(hookConfig(cfg), prompts), a.Authorizer, revivingEvents{tellingEvents{a.Meter, a.story}, a}, audio.Handler(prompts), a.log, hook.NewMetrics(a.reg)); err != nil {
 		return nil, err
 	}
-	a.api = account.New(account.Config{Directory: a.Directory, Keys: a.Ledger, Sums: a.Ledger, Lists: a.Ledger, Balances: a.Store, Redis: a.redis,
+	if err := a.openBilling(); err != nil {
+		return nil, err
+	}
+	if err := a.openShop(); err != nil {
+		return nil, err
+	}
+	a.api = account.New(account.Config{Routes: a.shopRoutes(), Directory: a.Directory, Keys: a.Ledger, Sums: a.Ledger, Lists: a.Ledger, Balances: a.Store, Redis: a.redis,
 		Log: a.log, Metrics: account.NewMetrics(a.reg)})
-	if a.public, err = listen(ctx, "public", cfg.Public.Listen, a.api); err != nil {
+	if err := a.openPage(); err != nil {
 		return nil, err
 	}
+	if a.public, err = listen(ctx, "public", cfg.Public.Listen, a.withPage(a.publicHandler())); err != nil {
+		return nil, err
+	}
+	a.public.http.RegisterOnShutdown(a.page.Stop)
 	streams := make([]string, a.Store.Partitions())
 	for p := range streams {
 		streams[p] = a.Store.OutboxKey(p)
 	}
-	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch, Late: a.Rebuilder.Behind}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
+	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch, Late: a.Rebuilder.Behind,
+		Then: []ledger.Then{a.notifier.Ended}, Notices: a.notifier.Live}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
 	admin, completer := a.admin()
 	a.completer = completer
 	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin.Protect, a.operator(admin.Protect, admin))); err != nil {

@@ -45,6 +45,8 @@ func Check(ctx context.Context, c *config.Config) []Checked {
 		}
 		add("tariff", path, err)
 	}
+	out = append(out, checkShop(ctx, c)...)
+	out = append(out, checkUsage(ctx, c)...)
 	for _, l := range []struct{ name, addr string }{{"hook", c.Hook.Listen}, {"public", c.Public.Listen}, {"ops", c.Ops.Listen}} {
 		if l.addr == "" {
 			continue

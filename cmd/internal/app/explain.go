@@ -29,58 +29,93 @@ type Story struct {
 	Call    string `json:"call"`
 	CallUID string `json:"call_uid,omitempty"`
 	Account string `json:"account,omitempty"`
-	Lines   []Told `json:"story"`
+	// Silent are sentences about stores that did not answer: what they have of the call is not told.
+	Silent []string `json:"silent,omitempty"`
+	Lines  []Told   `json:"story"`
 }
+
+// errSilent: nothing is known of the call, but not every store answered.
+var errSilent = errors.New("nothing is known of such a call, but not every store answers; try again")
+
+const (
+	redisSilent  = "Redis does not answer: what it has of the call, and what of it waits for the ledger, is not told."
+	ledgerSilent = "The ledger does not answer: whether it has the call is not known."
+)
 
 var errNoCall = errors.New("no store knows such a call; name it by its uid, by switch:direction:call_id, or by a call id the ledger has")
 
 // Explain tells a call's story. The call is named by its key, its uid, or its
-// call id alone where the ledger has one call of it.
+// call id alone where the ledger has one call of it. A store that does not answer
+// leaves its part out, and is named.
 func (a *App) Explain(ctx context.Context, name string) (Story, error) {
 	k, row, err := a.identify(ctx, name)
-	if err != nil {
+	silent := errors.Is(err, ledger.ErrUnavailable) && k != authz.Key{}
+	if err != nil && !silent {
 		return Story{}, err
 	}
 	s := Story{Call: k.String()}
+	if silent {
+		s.Silent = append(s.Silent, ledgerSilent)
+	}
 	for _, e := range a.story.of(k) {
 		s.add(e.at, "sidecar", e.what, e.line())
 	}
 	account := ""
 	if row != nil {
 		account = row.Account
-	} else if account, err = a.Store.Find(ctx, k); err != nil {
-		account = a.accountByNumbers(k)
-	}
-	if account != "" {
-		if c, err := a.Store.Call(ctx, account, k); err == nil && c.State != authz.StateMark {
-			s.CallUID = c.UID.String()
-			if c.Detail.To != "" { // a settled call's tombstone has no numbers
-				s.add(c.CreatedAt, "redis", "authorized", fmt.Sprintf("from %s to %s, tariff %s prefix %q mode %q, hold lapses %s if nobody answers",
-					c.Detail.From, c.Detail.To, c.Detail.Tariff, c.Detail.Prefix, c.Detail.Mode, clock(c.ExpiresAt)))
-			}
-			s.add(cmp.Or(c.OverAt, c.ProofAt, c.CreatedAt), "redis", c.State.String(), fmt.Sprintf("%d units held, talk bought up to %d s, %d units charged, owner epoch %d, last proof of life %s%s",
-				c.Held, c.UntilMS/1000, c.Charged, c.Epoch, clock(c.ProofAt), flagText(c.Flags)))
-		}
-		waiting, err := a.Store.WaitingRecords(ctx, account)
-		if err != nil {
-			return s, err
-		}
-		for _, raw := range waiting {
-			if r, err := authz.ParseRecord(raw); err == nil && r.Key == k {
-				s.add(r.At, "outbox", r.State.String(), "waits for the ledger: "+recordText(&r))
-			}
-		}
-	}
-	if row != nil {
 		s.CallUID, s.Account = row.UID.String(), row.Account
 		s.add(row.RecordedAt.UnixMilli(), "ledger", row.State.String(), recordText(&row.Record))
 	}
-	s.Account = cmp.Or(s.Account, account)
+	if err := a.explainRedis(ctx, k, account, &s); errors.Is(err, authz.ErrDown) {
+		s.Silent = append(s.Silent, redisSilent)
+	} else if err != nil {
+		return s, err
+	}
 	if len(s.Lines) == 0 {
+		if len(s.Silent) > 0 {
+			return s, errSilent
+		}
 		return s, errNoCall
 	}
 	slices.SortStableFunc(s.Lines, func(x, y Told) int { return x.At.Compare(y.At) })
 	return s, nil
+}
+
+// explainRedis adds what Redis has of a call. Errors: authz.ErrDown.
+func (a *App) explainRedis(ctx context.Context, k authz.Key, account string, s *Story) error {
+	var err error
+	if account == "" {
+		if account, err = a.Store.Find(ctx, k); err != nil {
+			account = a.accountByNumbers(k)
+		}
+		s.Account = account
+	}
+	if account == "" {
+		if errors.Is(err, authz.ErrDown) {
+			return err
+		}
+		return nil
+	}
+	c, err := a.Store.Call(ctx, account, k)
+	switch {
+	case err == nil && c.State != authz.StateMark:
+		s.CallUID = cmp.Or(s.CallUID, c.UID.String())
+		if c.Detail.To != "" { // a settled call's tombstone has no numbers
+			s.add(c.CreatedAt, "redis", "authorized", fmt.Sprintf("from %s to %s, tariff %s prefix %q mode %q, hold lapses %s if nobody answers",
+				c.Detail.From, c.Detail.To, c.Detail.Tariff, c.Detail.Prefix, c.Detail.Mode, clock(c.ExpiresAt)))
+		}
+		s.add(cmp.Or(c.OverAt, c.ProofAt, c.CreatedAt), "redis", c.State.String(), fmt.Sprintf("%d units held, talk bought up to %d s, %d units charged, owner epoch %d, last proof of life %s%s",
+			c.Held, c.UntilMS/1000, c.Charged, c.Epoch, clock(c.ProofAt), flagText(c.Flags)))
+	case errors.Is(err, authz.ErrDown):
+		return err
+	}
+	waiting, err := a.Store.WaitingRecords(ctx, account)
+	for _, raw := range waiting {
+		if r, err := authz.ParseRecord(raw); err == nil && r.Key == k {
+			s.add(r.At, "outbox", r.State.String(), "waits for the ledger: "+recordText(&r))
+		}
+	}
+	return err
 }
 
 func (s *Story) add(at int64, source, what, text string) {
@@ -123,7 +158,7 @@ func (a *App) identify(ctx context.Context, name string) (authz.Key, *ledger.Cal
 		switch {
 		case err == nil:
 			return k, &c, nil
-		case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrUnavailable):
+		case errors.Is(err, ledger.ErrNotFound):
 			return k, nil, nil
 		}
 		return k, nil, err

@@ -94,6 +94,7 @@ func (a *App) mirrorDirectory(ctx context.Context) {
 func (a *App) mirrorOnce(ctx context.Context, rev int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	was := rev
 	if _, err := a.mirror.Changes(ctx, directory.Position{}); errors.Is(err, directory.ErrLost) {
 		rev = -1
 	} else if err != nil && !errors.Is(err, directory.ErrGap) {
@@ -106,6 +107,15 @@ func (a *App) mirrorOnce(ctx context.Context, rev int64) (int64, error) {
 		}
 	}
 	if rev < 0 {
+		// Whoever begins to fill has the others begin anew.
+		if alone, err := a.mirrorLease(ctx, mirrorLeased); err != nil || !alone {
+			return was, err
+		}
+		defer func() {
+			end, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer done()
+			_, _ = a.mirrorLease(end, 0) // it runs out by itself
+		}()
 		err := a.mirror.Replace(ctx, func(ctx context.Context) ([]directory.Change, error) {
 			ch, err := a.Ledger.Changes(ctx, 0)
 			rev = ch.Revision
@@ -127,6 +137,14 @@ func (a *App) mirrorOnce(ctx context.Context, rev int64) (int64, error) {
 		}
 	}
 	return ch.Revision, nil
+}
+
+// mirrorLeased is how long one sidecar fills the directory's mirror alone.
+const mirrorLeased = 20 * time.Second
+
+func (a *App) mirrorLease(ctx context.Context, d time.Duration) (bool, error) {
+	now := time.Now().UnixMilli()
+	return a.Store.Lease(ctx, "directory", a.cfg.Instance, now, now+d.Milliseconds())
 }
 
 // directoryChanges are the ledger's changes as the directory has them.

@@ -31,6 +31,7 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	if a.mini != nil {
 		a.log.Warn("embedded Redis: balances and calls outlive a soft stop, but a kill loses the calls of the moment; set redis.url for real use")
 	}
+	working.Go(func() { a.belong(background, cancel) })
 	working.Go(func() { a.Directory.Run(background) })
 	working.Go(func() { a.completer.Run(background) })
 	working.Go(func() { a.mirrorDirectory(background) })
@@ -39,6 +40,7 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	working.Go(func() { a.Comparer.Run(background, compareEvery) })
 	working.Go(func() { a.watchRebuilds(background) })
 	working.Go(func() { a.seek(background) })
+	working.Go(func() { a.unproven.show(background) })
 	journaling, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopJournal()
 	journaled := make(chan struct{})
@@ -64,7 +66,11 @@ func (a *App) Run(ctx, hurry context.Context) error {
 	}()
 	working.Go(func() { a.loadTariffs(background, a.cfg.Tariffs.File) })
 	working.Go(func() { a.api.Run(background) })
+	working.Go(func() { a.page.Run(background) })
+	working.Go(func() { a.shop.Run(background) })
+	working.Go(func() { a.runBilling(background) })
 	working.Go(func() { a.retain(background) })
+	working.Go(func() { a.notifier.Run(background) })
 	announcing, stopAnnouncing := context.WithCancel(background)
 	defer stopAnnouncing()
 	if a.announcer != nil {

@@ -36,6 +36,9 @@ func (s *story) tell(k authz.Key, what, text string, figures ...int64) {
 	copy(e.figures[:], figures)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.steps == nil {
+		s.steps = make([]step, 0, storyKept) // memory that is not used yet costs nothing
+	}
 	if len(s.steps) < storyKept {
 		s.steps = append(s.steps, e)
 		return

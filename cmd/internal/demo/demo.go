@@ -19,6 +19,7 @@ import (
 	"github.com/hmsovereign/ringfence/cmd/internal/app"
 	"github.com/hmsovereign/ringfence/cmd/internal/cli"
 	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 )
 
 // Options of a demo.
@@ -61,6 +62,10 @@ func Run(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	defer d.sim.close()
+	if err := d.openStripe(ctx); err != nil {
+		return err
+	}
+	defer d.stripe.Close()
 	if err := d.up(ctx); err != nil {
 		return err
 	}
@@ -68,7 +73,9 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if err := d.people(ctx); err != nil {
 		return err
 	}
-	d.intro()
+	if err := d.intro(ctx); err != nil {
+		return err
+	}
 	return d.play(ctx)
 }
 
@@ -80,6 +87,8 @@ type demo struct {
 	sim               *sim
 	admin             *cli.Client
 	hook, ops, public string
+	stripe            *stripefake.Fake
+	stripeURL         string
 
 	stop    context.CancelFunc
 	stopped chan error
@@ -100,12 +109,12 @@ func address(port int) string {
 
 // up starts a sidecar; the second time it is the same one after a restart.
 func (d *demo) up(ctx context.Context) error {
-	cfg, err := config.Load("", nil, map[string]any{
+	cfg, err := config.Load("", nil, d.stripeSettings(map[string]any{
 		"instance": "demo", "data_dir": d.dir, "redis.url": "redis://" + d.mini.Addr() + "/0",
 		"hook.listen": d.hook, "ops.listen": d.ops, "public.listen": d.public, "sip.listen": "",
 		"calls.slice": "5s", "calls.extend_before": "2s", "calls.warn_before": "4s", "log.level": "warn",
 		"switches": []map[string]any{{"name": "demo", "control_url": d.sim.url()}},
-	})
+	}))
 	if err != nil {
 		return fmt.Errorf("demo configuration: %w", err)
 	}
@@ -186,10 +195,18 @@ func (d *demo) people(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) intro() {
+func (d *demo) intro(ctx context.Context) error {
+	var link app.LinkView
+	if err := d.admin.Do(ctx, http.MethodPost, "links", map[string]any{"account": acme, "lasts_seconds": 24 * 3600}, &link); err != nil {
+		return fmt.Errorf("make a sign-in link: %w", err)
+	}
 	d.view.text(`Ringfence demo: a sidecar with stores of its own and a simulated switch. Everything below really happens, over HTTP.
 
   acme    %s  500 credits        tight   %s  %s credits (9 s)        broke   %s  none
+
+See acme's billing page live (the link signs in once):
+
+  %s
 
 Try it from another terminal while this runs:
 
@@ -199,7 +216,8 @@ Try it from another terminal while this runs:
   curl -s http://%s/readyz
   curl -s http://%s/metrics | grep ^ringfence_
 
-`, acmeDID, tightDID, tightness, brokeDID, d.hook, acmeDID, someone, d.hook, d.hook, someone, brokeDID, d.ops, d.ops)
+`, acmeDID, tightDID, tightness, brokeDID, link.URL, d.hook, acmeDID, someone, d.hook, d.hook, someone, brokeDID, d.ops, d.ops)
+	return nil
 }
 
 // play runs the scenes, then ordinary calls until the time is over, and sums up.

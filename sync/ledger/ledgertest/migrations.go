@@ -83,6 +83,11 @@ func testOldRows(t *testing.T, d Driver) {
 	_, refused, err := l.RefusedRecords(ctx, 0, 10)
 	must(t, err)
 	equal(t, "refused records", refused, 1)
+	identity, err := l.Identity(ctx)
+	must(t, err)
+	equal(t, "identity", identity, "0193bf8a8c0070008000000000000010")
+
+	testOldUsage(t, l)
 
 	// And they take part in what comes.
 	next, _, err := l.AddGrant(ctx, authz.Grant{Account: "old", Units: 1, Kind: ledger.KindBonus, Reference: "new"})

@@ -68,6 +68,31 @@ func Run(t *testing.T, d Driver) {
 		{"DropCalls", testDropCalls},
 		{"MaskCalls", testMaskCalls},
 		{"EachTotals", testEachTotals},
+		{"Purchases", testPurchases},
+		{"Payments", testPayments},
+		{"Paybacks", testPaybacks},
+		{"PaybacksAnyOrder", testPaybacksAnyOrder},
+		{"TopUps", testTopUps},
+		{"Invoices", testInvoices},
+		{"StripeEvents", testStripeEvents},
+		{"Marks", testMarks},
+		{"UsageBatches", testUsageBatches},
+		{"UsageOff", testUsageOff},
+		{"UsageClaims", testUsageClaims},
+		{"UsageMinutes", testUsageMinutes},
+		{"UsageProperty", testUsageProperty},
+		{"UsageRace", testUsageRace},
+		{"Billing", testBilling},
+		{"BillingSync", testBillingSync},
+		{"Sessions", testSessions},
+		{"SessionOfKey", testSessionOfKey},
+		{"SignInLinks", testSignInLinks},
+		{"SignInLinkRace", testSignInLinkRace},
+		{"Webhooks", testWebhooks},
+		{"Alerts", testAlerts},
+		{"GrantNotice", testGrantNotice},
+		{"Deliveries", testDeliveries},
+		{"Endpoints", testEndpoints},
 		{"ContextOver", testContextOver},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -80,6 +105,7 @@ func Run(t *testing.T, d Driver) {
 		testCheck(t, d.migrated(t))
 	})
 	t.Run("Migrations", func(t *testing.T) { testMigrations(t, d) })
+	t.Run("Identity", func(t *testing.T) { testIdentity(t, d) })
 }
 
 // migrated makes a database with the newest schema.

@@ -62,26 +62,31 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request, c Caller) *Erro
 
 func thisMonth(loc *time.Location, now time.Time) span {
 	y, m, _ := now.In(loc).Date()
-	return span{dayStart(y, m, 1, loc), dayStart(y, m+1, 1, loc)}
+	return span{DayStart(y, m, 1, loc), DayStart(y, m+1, 1, loc)}
 }
 
 // balanceTries bounds how often a balance is read again because credit moved
 // while its calls were read.
 const balanceTries = 3
 
-// holdings reads an account's balance and the calls that hold some of it, as
-// they were at one moment where that can be had. Errors: those of Balances.
+// holdings reads an account's balance and calls, as [Holdings] does. Errors: those of Balances.
 func (s *Server) holdings(ctx context.Context, account string) (authz.Balance, []authz.Call, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RedisTimeout)
 	defer cancel()
-	before, err := s.cfg.Balances.Balance(ctx, account)
+	return Holdings(ctx, s.cfg.Balances, account)
+}
+
+// Holdings reads an account's balance and the calls that hold some of it, as
+// they were at one moment where that can be had. Errors: those of Balances.
+func Holdings(ctx context.Context, balances Balances, account string) (authz.Balance, []authz.Call, error) {
+	before, err := balances.Balance(ctx, account)
 	for try := 1; err == nil && before.Calls > 0; try++ {
 		var calls []authz.Call
-		if calls, err = s.live(ctx, account); err != nil {
+		if calls, err = live(ctx, balances, account); err != nil {
 			break
 		}
 		var after authz.Balance
-		if after, err = s.cfg.Balances.Balance(ctx, account); err != nil {
+		if after, err = balances.Balance(ctx, account); err != nil {
 			break
 		}
 		if after.Seq == before.Seq || try == balanceTries {
@@ -93,10 +98,10 @@ func (s *Server) holdings(ctx context.Context, account string) (authz.Balance, [
 }
 
 // live reads an account's calls that are not over. Errors: those of Balances.
-func (s *Server) live(ctx context.Context, account string) ([]authz.Call, error) {
+func live(ctx context.Context, balances Balances, account string) ([]authz.Call, error) {
 	var calls []authz.Call
 	at := map[authz.Key]int{} // a call that changes meanwhile may come twice
-	err := s.cfg.Balances.Calls(ctx, account, func(c authz.Call, err error) error {
+	err := balances.Calls(ctx, account, func(c authz.Call, err error) error {
 		if err != nil || c.State != authz.StateHeld && c.State != authz.StateLive {
 			return nil // the meter reports what cannot be read
 		}

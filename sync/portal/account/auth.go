@@ -73,7 +73,7 @@ func (s *Server) count(ctx context.Context, h http.Header, r *http.Request, c Ca
 		v = s.limit.shared(ctx, c.Key.ID)
 	} else {
 		by = "address"
-		v = s.limit.own(peer(r.RemoteAddr))
+		v = s.limit.own(Peer(r.RemoteAddr))
 	}
 	after := s.limit.write(h, v)
 	if v.allowed {
@@ -83,9 +83,9 @@ func (s *Server) count(ctx context.Context, h http.Header, r *http.Request, c Ca
 	return rateExceeded(after)
 }
 
-// peer is the address that a request without a key is counted under: an IPv6
+// Peer is the address that a request without a key is counted under: an IPv6
 // network of 64 bits is one customer's.
-func peer(remote string) string {
+func Peer(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
 		host = remote

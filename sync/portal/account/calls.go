@@ -73,7 +73,7 @@ func (s *Server) liveRows(ctx context.Context, account, status string) (rows []c
 	}
 	short, cancel := context.WithTimeout(ctx, s.cfg.RedisTimeout)
 	defer cancel()
-	calls, err := s.live(short, account)
+	calls, err := live(short, s.cfg.Balances, account)
 	if err != nil {
 		if status != "" {
 			return nil, false, unavailable(err, "Live calls cannot be listed right now. Please try again.")
@@ -126,8 +126,8 @@ func (s *Server) fill(ctx context.Context, body *callsBody, account, status stri
 }
 
 func liveRow(c *authz.Call, now int64) callRow {
-	row := callRow{ID: c.UID, Direction: c.Direction, Status: statusOf(c.State), Created: *stampOf(c.CreatedAt), NumberID: c.Detail.NumberID}
-	row.Caller, row.Agent = parties(c.Direction, &c.Detail)
+	row := callRow{ID: c.UID, Direction: c.Direction, Status: StatusOf(c.State), Created: *stampOf(c.CreatedAt), NumberID: c.Detail.NumberID}
+	row.Caller, row.Agent = Parties(c.Direction, &c.Detail)
 	if c.State == authz.StateLive {
 		row.Started, row.Duration = stampOf(c.AnsweredAt), tariff.Seconds(now-c.AnsweredAt)
 	}
@@ -135,9 +135,9 @@ func liveRow(c *authz.Call, now int64) callRow {
 }
 
 func ledgerRow(c *ledger.Call) callRow {
-	row := callRow{ID: c.UID, Direction: c.Key.Direction, Status: statusOf(c.State), Duration: c.DurationSeconds(),
+	row := callRow{ID: c.UID, Direction: c.Key.Direction, Status: StatusOf(c.State), Duration: c.DurationSeconds(),
 		Started: stampOf(c.AnsweredAt), Ended: stampOf(c.At), Created: *stampOf(c.CreatedAt), NumberID: c.Detail.NumberID,
 		Minutes: credits(c.Charged()), Cost: money(c.Micros + c.ExtraMicros), Reason: c.Reason}
-	row.Caller, row.Agent = parties(c.Key.Direction, &c.Detail)
+	row.Caller, row.Agent = Parties(c.Key.Direction, &c.Detail)
 	return row
 }

@@ -241,8 +241,9 @@ func TestEveryDocumentedAnswer(t *testing.T) {
 	}
 	_, missing := docs.Seen()
 	missing = slices.DeleteFunc(missing, func(s string) bool {
-		// Nothing that can only be read is forbidden to a key of its account; the rest are hooks.
-		return strings.HasSuffix(s, " 403") || !strings.HasPrefix(s, "get") && !strings.HasPrefix(s, "list") || strings.HasPrefix(s, "getPrompt")
+		// Nothing that can only be read is forbidden to a key of its account; the rest are hooks, and routes of others.
+		operation, status, _ := strings.Cut(s, " ")
+		return status == "403" || !slices.Contains([]string{"getAccount", "listUsage", "listCalls", "getStatement", "getDocumentJSON", "getDocumentYAML"}, operation)
 	})
 	if len(missing) > 0 {
 		t.Errorf("not seen: %s", strings.Join(missing, ", "))

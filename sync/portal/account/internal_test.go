@@ -82,7 +82,7 @@ func TestDayStart(t *testing.T) {
 		check(t, err)
 		day, err := time.Parse(time.DateOnly, c.day)
 		check(t, err)
-		if got := dayStart(day.Year(), day.Month(), day.Day(), loc).UTC().Format(time.RFC3339); got != c.want {
+		if got := DayStart(day.Year(), day.Month(), day.Day(), loc).UTC().Format(time.RFC3339); got != c.want {
 			t.Errorf("%s begins in %s at %s, want %s", c.day, c.zone, got, c.want)
 		}
 	}
@@ -98,7 +98,7 @@ func TestDaysTile(t *testing.T) {
 		}
 		at := time.UnixMilli(rapid.Int64Range(946_684_800_000, 2_524_608_000_000).Draw(t, "at"))
 		y, m, d := at.In(loc).Date()
-		from, to := dayStart(y, m, d, loc), dayStart(y, m, d+1, loc)
+		from, to := DayStart(y, m, d, loc), DayStart(y, m, d+1, loc)
 		if at.Before(from) || !at.Before(to) || to.Sub(from) > 25*time.Hour {
 			t.Fatalf("%v is not in its day, %v to %v", at.In(loc), from, to)
 		}
@@ -143,8 +143,8 @@ func TestPlain(t *testing.T) {
 func TestPeer(t *testing.T) {
 	for in, want := range map[string]string{"192.0.2.1:5": "address:192.0.2.1", "[::ffff:192.0.2.1]:5": "address:192.0.2.1",
 		"[2001:db8:1:2:3::4]:5": "address:2001:db8:1:2::/64", "[fe80::1%eth0]:5": "address:fe80::/64", "@": "address:@", "": "address:"} {
-		if got := peer(in); got != want {
-			t.Errorf("peer(%q) = %q, want %q", in, got, want)
+		if got := Peer(in); got != want {
+			t.Errorf("Peer(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

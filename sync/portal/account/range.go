@@ -30,12 +30,12 @@ func readSpan(q *params, loc *time.Location, now time.Time) span {
 	switch {
 	case !okFirst && okLast:
 		ly, lm, _ := last.first.In(loc).Date()
-		return span{dayStart(ly, lm, 1, loc), last.next}
+		return span{DayStart(ly, lm, 1, loc), last.next}
 	case !okFirst:
-		return span{dayStart(y, m, 1, loc), dayStart(y, m+1, 1, loc)}
+		return span{DayStart(y, m, 1, loc), DayStart(y, m+1, 1, loc)}
 	case !okLast:
 		// A range that has not begun is empty.
-		return span{first.first, latest(first.first, dayStart(y, m+1, 1, loc))}
+		return span{first.first, latest(first.first, DayStart(y, m+1, 1, loc))}
 	}
 	if last.first.Before(first.first) && !last.next.After(first.first) {
 		q.fail(invalid("end_date", "%s is before start_date %s.", clip(q.text("end_date")), clip(q.text("start_date"))))
@@ -86,7 +86,7 @@ func readMoment(param, text string, loc *time.Location) (moment, *Error) {
 	}
 	y, m, d := date.Date()
 	if clock == "" {
-		return moment{dayStart(y, m, d, loc), dayStart(y, m, d+1, loc)}, nil
+		return moment{DayStart(y, m, d, loc), DayStart(y, m, d+1, loc)}, nil
 	}
 	zone := loc
 	if offset != "" {
@@ -122,9 +122,9 @@ func readOffset(s string) (*time.Location, error) {
 	return time.FixedZone("", seconds), nil
 }
 
-// dayStart is the first instant of a day (as time.Date normalizes it) in a zone:
+// DayStart is the first instant of a day (as time.Date normalizes it) in a zone:
 // midnight, except where a change of the clock skips or repeats that.
-func dayStart(y int, m time.Month, d int, loc *time.Location) time.Time {
+func DayStart(y int, m time.Month, d int, loc *time.Location) time.Time {
 	want := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 	before := want.Add(-36 * time.Hour) // in no zone has the day begun
 	seconds := sort.Search(72*3600, func(i int) bool {

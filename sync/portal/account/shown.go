@@ -57,8 +57,8 @@ var states = map[string]authz.State{
 	statusFailed: authz.StateReleased, statusRejected: authz.StateRejected, statusLost: authz.StateLost,
 }
 
-// statusOf names a state for customers.
-func statusOf(s authz.State) string {
+// StatusOf names a state for customers: connecting, in-progress, ended, failed, rejected or lost.
+func StatusOf(s authz.State) string {
 	for _, name := range statuses {
 		if states[name] == s {
 			return name
@@ -67,10 +67,10 @@ func statusOf(s authz.State) string {
 	return s.String()
 }
 
-// parties are the two ends of a call. The agent is the account's side, with its
+// Parties are the two ends of a call. The agent is the account's side, with its
 // number, whichever side placed the call; the caller is the other one: who rang
 // an inbound call, and who is rung by an outbound one.
-func parties(d authz.Direction, detail *authz.Detail) (caller, agent string) {
+func Parties(d authz.Direction, detail *authz.Detail) (caller, agent string) {
 	if d == authz.Outbound {
 		return detail.To, detail.From
 	}

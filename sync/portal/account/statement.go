@@ -116,6 +116,14 @@ func (s *Server) statement(w http.ResponseWriter, r *http.Request, c Caller) *Er
 	return nil
 }
 
+// ServeStatement answers as GET /api/v1/statement does, for an account whose
+// owner was identified otherwise than by an API key.
+func (s *Server) ServeStatement(w http.ResponseWriter, r *http.Request, a *authz.Account) {
+	if e := s.statement(w, r, Caller{Account: a}); e != nil {
+		s.fail(w, r, e)
+	}
+}
+
 // statement is one being written.
 type statement struct {
 	server  *Server
@@ -148,9 +156,9 @@ func (st *statement) take(l ledger.Line) error {
 		st.sum.Granted += l.Units
 	case l.Call != nil:
 		c := l.Call
-		line.Call = &statementCall{ID: c.UID, Direction: c.Key.Direction, NumberID: c.Detail.NumberID, Status: statusOf(c.State),
+		line.Call = &statementCall{ID: c.UID, Direction: c.Key.Direction, NumberID: c.Detail.NumberID, Status: StatusOf(c.State),
 			Duration: c.DurationSeconds(), Cost: money(c.Micros + c.ExtraMicros)}
-		line.Call.Caller, line.Call.Agent = parties(c.Key.Direction, &c.Detail)
+		line.Call.Caller, line.Call.Agent = Parties(c.Key.Direction, &c.Detail)
 		st.sum.Charged -= l.Units
 	case l.Hour != nil:
 		line.Hour = &statementHour{Calls: l.Hour.Calls, Duration: l.Hour.Seconds, Cost: money(l.Hour.Cost())}

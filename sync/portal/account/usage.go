@@ -76,5 +76,5 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request, c Caller) *Error 
 
 func usageOf(c *ledger.Call) usageRow {
 	return usageRow{ID: c.UID, Duration: c.DurationSeconds(), Created: *stampOf(c.At), NumberID: c.Detail.NumberID,
-		Direction: c.Key.Direction, Status: statusOf(c.State), Minutes: credits(c.Charged()), Cost: money(c.Micros + c.ExtraMicros)}
+		Direction: c.Key.Direction, Status: StatusOf(c.State), Minutes: credits(c.Charged()), Cost: money(c.Micros + c.ExtraMicros)}
 }

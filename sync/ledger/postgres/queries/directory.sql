@@ -9,6 +9,12 @@ SELECT revision FROM directory_revision
 -- name: account_columns
 id, company_name, email, status, currency, tariff, language, time_zone, max_calls, max_seconds, spend_per_day, created_at, revision
 
+-- An account with what follows from its webhooks and alerts.
+-- name: account_shown
+/*=account_columns*/,
+(SELECT count(*) FROM webhooks WHERE webhooks.account = accounts.id),
+COALESCE((SELECT below_units FROM alerts WHERE alerts.account = accounts.id), 0)
+
 -- name: account_insert
 INSERT INTO accounts (/*=account_columns*/)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
@@ -20,16 +26,16 @@ SET company_name = $2, email = $3, status = $4, currency = $5, tariff = $6, lang
 WHERE id = $1
 
 -- name: account
-SELECT /*=account_columns*/ FROM accounts WHERE id = $1
+SELECT /*=account_shown*/ FROM accounts WHERE id = $1
 
 -- name: account_locked
-SELECT /*=account_columns*/ FROM accounts WHERE id = $1 FOR NO KEY UPDATE
+SELECT /*=account_shown*/ FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 
 -- name: accounts
-SELECT /*=account_columns*/ FROM accounts ORDER BY id
+SELECT /*=account_shown*/ FROM accounts ORDER BY id
 
 -- name: accounts_changed
-SELECT /*=account_columns*/ FROM accounts WHERE revision > $1 ORDER BY id
+SELECT /*=account_shown*/ FROM accounts WHERE revision > $1 ORDER BY id
 
 -- name: number_columns
 id, e164, account, name, created_at, removed_at, revision

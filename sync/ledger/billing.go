@@ -1,0 +1,185 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// billingStatements are those of billing details.
+type billingStatements struct {
+	Billing, BillingPut, BillingCustomer, BillingTaxId, BillingAccount string
+	BillingSyncNext, BillingSync, BillingSyncClaim, BillingSyncSave    string
+}
+
+// BillingSync is how far an account's billing details have come to Stripe.
+type BillingSync struct {
+	Account  string
+	Revision int64     // of the details
+	Synced   int64     // the revision that Stripe has
+	Attempts int64     // since the last success
+	DueAt    time.Time // when it is looked at next; zero: when something changes
+	Problem  string    // of the last attempt; empty: none
+
+	holder string // the claim
+}
+
+// Billing returns an account's billing details; all but Account is empty where none were ever given.
+func (l *Ledger) Billing(ctx context.Context, account string) (Billing, error) {
+	var b Billing
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		b, err = one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Billing{Account: account}, nil
+	}
+	return b, wrap(fmt.Sprintf("billing details of account %q", account), err)
+}
+
+// SetBilling replaces what an account says of itself: company, e-mail, address and VAT ID. A new VAT ID is pending until
+// it is verified; the rest of b is ignored. It returns what is kept, and has it synced to Stripe.
+// Errors: ErrNotFound (the account), ErrInvalid.
+func (l *Ledger) SetBilling(ctx context.Context, b Billing) (Billing, error) {
+	what := fmt.Sprintf("set the billing details of account %q", b.Account)
+	err := checkTexts(field{"company", b.Company}, field{"email", b.Email}, field{"line1", b.Line1}, field{"line2", b.Line2}, field{"postal_code", b.PostalCode},
+		field{"city", b.City}, field{"state", b.State}, field{"country", b.Country}, field{"vat_id", b.VATID})
+	if err != nil {
+		return Billing{}, wrap(what, err)
+	}
+	status := VATNone
+	if b.VATID != "" {
+		status = VATPending
+	}
+	var now Billing
+	err = l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, b.Account); err != nil {
+			return err
+		}
+		at := l.timestamp()
+		if _, err := tx.c.Exec(ctx, tx.sql.BillingPut, b.Account, b.Company, b.Email, b.Line1, b.Line2, b.PostalCode, b.City, b.State, b.Country, b.VATID, string(status), at); err != nil {
+			return err
+		}
+		if _, err := tx.c.Exec(ctx, tx.sql.BillingSyncNext, b.Account, at); err != nil {
+			return err
+		}
+		now, err = one(ctx, tx.c, tx.sql.Billing, []any{b.Account}, readBilling)
+		return err
+	})
+	return now, wrap(what, err)
+}
+
+// SetCustomer keeps Stripe's customer of an account, unless it is another by now than was; it returns the one that is
+// kept. Errors: ErrNotFound (the account), ErrExists (it is another account's).
+func (l *Ledger) SetCustomer(ctx context.Context, account, was, customer string) (string, error) {
+	var b Billing
+	err := checkTexts(field{"customer", customer})
+	if err == nil {
+		err = l.Update(ctx, func(tx *Tx) error {
+			if _, err := tx.lockTotals(ctx, account); err != nil {
+				return err
+			}
+			if _, err := tx.c.Exec(ctx, tx.sql.BillingCustomer, account, was, customer, l.timestamp()); err != nil {
+				return err
+			}
+			b, err = one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
+			return err
+		})
+	}
+	return b.Customer, wrap(fmt.Sprintf("set the customer of account %q", account), err)
+}
+
+// SetTaxID keeps Stripe's tax id of an account's VAT ID, and what Stripe knows of that. It changes nothing if the
+// account has another VAT ID by now.
+func (l *Ledger) SetTaxID(ctx context.Context, account, vatID, taxID string, status VATStatus) error {
+	err := checkTexts(field{"tax_id", taxID}, field{"vat_status", string(status)})
+	if err == nil {
+		err = l.Update(ctx, func(tx *Tx) error {
+			_, err := tx.c.Exec(ctx, tx.sql.BillingTaxId, account, vatID, taxID, string(status), l.timestamp())
+			return err
+		})
+	}
+	return wrap(fmt.Sprintf("set the tax id of account %q", account), err)
+}
+
+// AccountOfCustomer returns whose customer one of Stripe's is. Errors: ErrNotFound.
+func (l *Ledger) AccountOfCustomer(ctx context.Context, customer string) (string, error) {
+	var account string
+	if customer == "" {
+		return "", problem(ErrNotFound, "no customer is named")
+	}
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		account, err = one(ctx, tx.c, tx.sql.BillingAccount, []any{customer}, column[string])
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = problem(ErrNotFound, "no account has the customer %q", customer)
+	}
+	return account, err
+}
+
+// SyncBilling has an account's billing details synced to Stripe again. Errors: ErrNotFound (the account).
+func (l *Ledger) SyncBilling(ctx context.Context, account string) error {
+	err := l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, account); err != nil {
+			return err
+		}
+		_, err := tx.c.Exec(ctx, tx.sql.BillingSyncNext, account, l.timestamp())
+		return err
+	})
+	return wrap(fmt.Sprintf("sync the billing details of account %q", account), err)
+}
+
+// BillingSync tells how far an account's billing details have come; all zero where there are none.
+func (l *Ledger) BillingSync(ctx context.Context, account string) (BillingSync, error) {
+	var s BillingSync
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		s, err = one(ctx, tx.c, tx.sql.BillingSync, []any{account}, readBillingSync)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return BillingSync{Account: account}, nil
+	}
+	return s, wrap(fmt.Sprintf("sync of the billing details of account %q", account), err)
+}
+
+// ClaimBilling takes one account whose billing details are due to be synced, or the one that is named, due now or later,
+// so that nobody else does it until the lease is over. Errors: ErrNotFound (none is due, or somebody does it).
+func (l *Ledger) ClaimBilling(ctx context.Context, account string, now time.Time, lease time.Duration) (BillingSync, error) {
+	var s BillingSync
+	holder := uuid.NewString()
+	err := l.Update(ctx, func(tx *Tx) (err error) {
+		s, err = one(ctx, tx.c, tx.sql.BillingSyncClaim, []any{holder, kept(now), kept(now.Add(lease)), account}, readBillingSync)
+		return err
+	})
+	return s, wrap("claim billing details", err)
+}
+
+// SaveBillingSync notes how far claimed details have come, and ends the claim: Synced, Attempts, Problem, and DueAt
+// unless they have changed meanwhile. Errors: ErrConflict (the claim is over).
+func (l *Ledger) SaveBillingSync(ctx context.Context, s BillingSync) error {
+	err := l.Update(ctx, func(tx *Tx) error {
+		n, err := tx.c.Exec(ctx, tx.sql.BillingSyncSave, s.Account, s.holder, s.Revision, s.Synced, s.Attempts, kept(s.DueAt), printable(s.Problem))
+		if err == nil && n == 0 {
+			err = problem(ErrConflict, "another sidecar works on it by now")
+		}
+		return err
+	})
+	return wrap(fmt.Sprintf("save the sync of the billing details of account %q", s.Account), err)
+}
+
+func readBilling(row Scanner) (Billing, error) {
+	var b Billing
+	err := row.Scan(&b.Account, &b.Company, &b.Email, &b.Line1, &b.Line2, &b.PostalCode, &b.City, &b.State, &b.Country, &b.VATID, &b.VATStatus,
+		&b.Customer, &b.TaxID, &b.Card, &b.CardName, &b.UpdatedAt)
+	return b, err
+}
+
+func readBillingSync(row Scanner) (BillingSync, error) {
+	var s BillingSync
+	err := row.Scan(&s.Account, &s.Revision, &s.Synced, &s.Attempts, &s.holder, &s.DueAt, &s.Problem)
+	return s, err
+}

@@ -1,0 +1,4 @@
+-- Which ledger this is.
+
+-- name: ledger_identity
+SELECT id FROM ledger_identity

@@ -1,0 +1,1 @@
+UPDATE ledger_identity SET id = '0193bf8a8c0070008000000000000010';

@@ -1,0 +1,249 @@
+package page_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/portal/page"
+)
+
+func signedIn(t *testing.T, change ...func(*page.Config)) (*rig, *browser) {
+	t.Helper()
+	r := newRig(t, change...)
+	b := r.browser(t)
+	b.signIn(r.open(t, "acme", 500))
+	return r, b
+}
+
+func TestDetails(t *testing.T) {
+	r, b := signedIn(t)
+	long := strings.Repeat("é", 201)
+	for name, c := range map[string]struct {
+		pairs []string
+		want  string
+	}{
+		"no company":  {[]string{"company_name", " ", "city", "Utrecht"}, "Enter the name that your invoices are made out to."},
+		"long":        {[]string{"company_name", "A", "line1", long, "city", "Utrecht"}, "At most 200 characters."},
+		"mail":        {[]string{"company_name", "A", "email", "a b@c", "city", "Utrecht"}, "This is not an e-mail address."},
+		"mail name":   {[]string{"company_name", "A", "email", "Me <a@example.com>", "city", "Utrecht"}, "This is not an e-mail address."},
+		"country":     {[]string{"company_name", "A", "country", "XX", "city", "Utrecht"}, "Choose a country from the list."},
+		"not a field": {[]string{"company_name", "A", "vat_id", "NL1", "city", "Utrecht"}, "A Dutch VAT ID looks like NL123456789B01."},
+		"bad bytes":   {[]string{"company_name", "\xff\xfe", "city", "Utrecht"}, "At most 200 characters."},
+	} {
+		got := b.post("/billing/details", "/billing/details", c.pairs...)
+		got.shows(t, http.StatusUnprocessableEntity, c.want, `value="Utrecht"`, `aria-invalid="true"`)
+		if len(r.shop.billing) > 0 {
+			t.Errorf("%s was kept", name)
+		}
+	}
+	b.post("/billing/details", "/billing/details", "company_name", "A BV", "country", "de", "vat_id", " de 811-128.135 ", "email", "a@example.com").to(t, "/billing/details?done=details")
+	got := r.shop.billing["acme"]
+	if got.Account != "acme" || got.Company != "A BV" || got.Country != "DE" || got.VATID != "DE811128135" || got.VATStatus != ledger.VATPending {
+		t.Errorf("kept %+v", got)
+	}
+	b.get("/billing/details?done=details").shows(t, http.StatusOK, "Your details are saved.", "is being verified", `<option value="DE" selected>Germany`)
+
+	// What the form does not hold stays.
+	kept := r.shop.billing["acme"]
+	kept.Customer, kept.Card = "cus_1", "pm_1"
+	r.shop.billing["acme"] = kept
+	b.post("/billing/details", "/billing/details", "company_name", "B BV").to(t, "/billing/details?done=details")
+	if got := r.shop.billing["acme"]; got.Customer != "cus_1" || got.Card != "pm_1" || got.Company != "B BV" || got.Country != "" {
+		t.Errorf("kept %+v", got)
+	}
+}
+
+func TestNotices(t *testing.T) {
+	r, b := signedIn(t)
+	for _, c := range []struct{ below, want string }{{"many", "This is not a number."}, {"-5", "This has to be more than 0."}, {"1e3", "This is not a number."}} {
+		b.post("/billing/notices", "/billing/alerts", "below", c.below).shows(t, http.StatusUnprocessableEntity, c.want, `value="`+c.below+`"`)
+	}
+	r.shop.reject = &ledger.FieldError{Field: "email", Message: "No billing address is known yet."}
+	b.post("/billing/notices", "/billing/alerts", "below", "10", "email", "on").shows(t, http.StatusUnprocessableEntity, "No billing address is known yet.")
+	r.shop.reject = nil
+	b.post("/billing/notices", "/billing/alerts", "below", "12.5", "email", "on").to(t, "/billing/notices?done=alerts")
+	if a := r.shop.alerts["acme"]; a != (ledger.Alerts{Account: "acme", Below: 750_000, Email: true}) {
+		t.Errorf("alerts are %+v", a)
+	}
+	b.post("/billing/notices", "/billing/alerts", "below", "").to(t, "/billing/notices?done=alerts")
+	if a := r.shop.alerts["acme"]; a.Below != 0 || a.Email {
+		t.Errorf("alerts are %+v", a)
+	}
+
+	for _, u := range []string{"example.com", "ftp://example.com/x", "https://", "https://" + strings.Repeat("a", 2000)} {
+		b.post("/billing/notices", "/billing/webhook", "url", u).shows(t, http.StatusUnprocessableEntity, "Enter a whole address", `value="`+u+`"`)
+	}
+	b.post("/billing/notices", "/billing/webhook", "url", "https://example.com/x", "secret", "short").shows(t, http.StatusUnprocessableEntity, "From 16 to 200", `value="short"`)
+	r.shop.reject = &ledger.FieldError{Field: "url", Message: "This address is not reachable from here."}
+	b.post("/billing/notices", "/billing/webhook", "url", "https://10.0.0.1/").shows(t, http.StatusUnprocessableEntity, "This address is not reachable from here.")
+	r.shop.reject = nil
+	b.post("/billing/notices", "/billing/webhook", "url", "https://example.com/x").to(t, "/billing/notices?done=webhook")
+	first := r.shop.hooks["acme"]
+	if first.URL != "https://example.com/x" || len(first.Secret) < 32 {
+		t.Errorf("webhook is %+v", first)
+	}
+	b.post("/billing/notices", "/billing/webhook", "url", "https://example.com/y").to(t, "/billing/notices?done=webhook")
+	if now := r.shop.hooks["acme"]; now.Secret != first.Secret || now.URL != "https://example.com/y" {
+		t.Errorf("webhook is %+v", now)
+	}
+	b.get("/billing/notices").shows(t, http.StatusOK, first.Secret, "Send test")
+	r.shop.reject = errors.New("example.com answered 500")
+	b.post("/billing/notices", "/billing/webhook/test").shows(t, http.StatusUnprocessableEntity, "The test did not arrive:", "example.com answered 500")
+	r.shop.reject = nil
+	b.post("/billing/notices", "/billing/webhook/test").to(t, "/billing/notices?done=sent")
+	b.post("/billing/notices", "/billing/webhook", "url", "").to(t, "/billing/notices?done=webhook-off")
+	if now := r.shop.hooks["acme"]; now.URL != "" || now.Secret != "" {
+		t.Errorf("webhook is %+v", now)
+	}
+}
+
+func TestBuying(t *testing.T) {
+	r, b := signedIn(t)
+	for query, want := range map[string]string{
+		"package=&credits=":           "Choose how many credits you want.",
+		"package=other&credits=":      "Choose how many credits you want.",
+		"package=other&credits=x":     "This is not a number.",
+		"package=77":                  "There is no such package.",
+		"package=other&credits=49.99": "At least 50 credits.",
+		"package=other&credits=-1":    "At least 50 credits.",
+		"credits=100001":              "At most 100,000 credits at once.",
+		"credits=99999999999999999":   "This is not a number.",
+	} {
+		b.get("/billing/add-credits?"+query).shows(t, http.StatusUnprocessableEntity, want)
+	}
+	b.get("/billing/add-credits?credits=1,000.5").shows(t, http.StatusOK, "1,000.5 credits", "€70.03", "€14.71", "€84.74", "VAT 21%", "Dutch VAT")
+	b.get("/billing/add-credits?package=500&part=quote").shows(t, http.StatusOK, "€42.35")
+	if strings.Contains(b.last.body, "<html") {
+		t.Error("the part is a whole page")
+	}
+
+	// What is not what was shown is shown anew.
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "1 EUR").shows(t, http.StatusUnprocessableEntity, "The price has changed", "€42.35")
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500").shows(t, http.StatusUnprocessableEntity, "The price has changed")
+	r.shop.reject = &ledger.FieldError{Field: "amount_minutes", Message: "Not more than EUR 30 a day."}
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR").shows(t, http.StatusUnprocessableEntity, "Not more than EUR 30 a day.")
+	r.shop.reject = ledger.ErrUnavailable
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR").shows(t, http.StatusServiceUnavailable)
+	r.shop.reject = nil
+	if len(r.shop.orders) != 0 {
+		t.Fatalf("orders are %+v", r.shop.orders)
+	}
+
+	b.get("/billing/paid").shows(t, http.StatusOK, "There is no purchase yet.")
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR", "save_card", "on")
+	if o := r.shop.orders[0]; o.Account != "acme" || o.Units != 500*credit.PerCredit || !o.SaveCard {
+		t.Errorf("the order is %+v", o)
+	}
+	b.get("/billing/paid").shows(t, http.StatusOK, "Waiting for the payment", `http-equiv="refresh"`)
+	must(t, r.shop.paid(t.Context(), "acme"))
+	b.get("/billing/paid").shows(t, http.StatusOK, "500 credits have been added", "1,000.00")
+	for state, want := range map[ledger.PurchaseState]string{ledger.PurchaseFailed: "did not go through", ledger.PurchaseExpired: "not paid in time"} {
+		r.shop.purchases["acme"][0].State = state
+		b.get("/billing/paid?part=outcome").shows(t, http.StatusOK, want)
+	}
+}
+
+func TestTopUp(t *testing.T) {
+	r, b := signedIn(t)
+	good := []string{"enabled", "on", "below", "50", "credits", "500", "max_per_day", "2", "consent", "on"}
+	b.post("/billing/add-credits", "/billing/top-up", good...).shows(t, http.StatusUnprocessableEntity, "There is no saved card to pay with yet.", `value="50"`)
+	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Card: "pm_1", CardName: "visa 4242"}
+	without := slices.Clone(good[:8])
+	b.post("/billing/add-credits", "/billing/top-up", without...).shows(t, http.StatusUnprocessableEntity, "Without your consent the card cannot be charged.")
+	for field, value := range map[string]string{"below": "x", "credits": "0", "max_per_day": "25"} {
+		pairs := slices.Clone(good)
+		pairs[slices.Index(pairs, field)+1] = value
+		b.post("/billing/add-credits", "/billing/top-up", pairs...).shows(t, http.StatusUnprocessableEntity, `value="`+value+`"`, "Please check what is marked below.")
+	}
+	if len(r.shop.topUps) > 0 {
+		t.Errorf("kept %+v", r.shop.topUps)
+	}
+	b.post("/billing/add-credits", "/billing/top-up", good...).to(t, "/billing/add-credits?done=top-up#top-up")
+	if got := r.shop.topUps["acme"]; !got.Enabled || got.Below != 50*credit.PerCredit || got.Units != 500*credit.PerCredit || got.MaxPerDay != 2 {
+		t.Errorf("top-up is %+v", got)
+	}
+	b.get("/billing").shows(t, http.StatusOK, "500 credits when below 50")
+	b.get("/billing/add-credits").shows(t, http.StatusOK, "Saved card: visa 4242")
+	b.post("/billing/add-credits", "/billing/top-up", "below", "50", "credits", "500").to(t, "/billing/add-credits?done=top-up-off#top-up")
+	if r.shop.topUps["acme"].Enabled {
+		t.Error("top-up is still on")
+	}
+}
+
+func TestKeys(t *testing.T) {
+	r, b := signedIn(t)
+	b.post("/billing/keys", "/billing/keys", "name", "", "lasts", "90d").shows(t, http.StatusUnprocessableEntity, "Give the key a name.", `value="90d" selected`)
+	b.post("/billing/keys", "/billing/keys", "name", strings.Repeat("x", 101)).shows(t, http.StatusUnprocessableEntity, "At most 100 characters.")
+	b.post("/billing/keys", "/billing/keys", "name", "a", "lasts", "1h").shows(t, http.StatusUnprocessableEntity, "Choose one from the list.")
+	made := b.post("/billing/keys", "/billing/keys", "name", "CRM", "lasts", "90d")
+	made.shows(t, http.StatusCreated, "has been made", "rf_live_")
+	_, after, _ := strings.Cut(made.body, "data-key>")
+	key, _, _ := strings.Cut(after, "<")
+	if strings.Contains(b.get("/billing/keys").body, key) {
+		t.Error("the key is shown again")
+	}
+	fresh := r.browser(t)
+	fresh.signIn(key)
+	keys, err := r.keys.List(t.Context(), "acme")
+	must(t, err)
+	last := keys[len(keys)-1]
+	if last.Name != "CRM" || last.Expires.Sub(r.clock()) < 89*24*time.Hour {
+		t.Errorf("made %+v", last)
+	}
+	b.post("/billing/keys", "/billing/keys/"+last.ID+"/revoke").to(t, "/billing/keys?done=revoked")
+	fresh.get("/billing").to(t, "/billing/sign-in")
+	b.get("/billing/keys").shows(t, http.StatusOK, "revoked")
+}
+
+// Sections whose service is not there say so; the rest works.
+func TestMissing(t *testing.T) {
+	_, b := signedIn(t, func(c *page.Config) {
+		c.Shop, c.TopUps, c.Invoices, c.Details, c.Alerting, c.Webhooks, c.Statement = nil, nil, nil, nil, nil, nil, nil
+	})
+	const missing = "Not available here"
+	b.get("/billing").shows(t, http.StatusOK, "500.00", "not available")
+	for _, path := range []string{"/add-credits", "/invoices", "/details", "/notices"} {
+		b.get("/billing"+path).shows(t, http.StatusOK, missing)
+	}
+	b.get("/billing/add-credits?package=500").shows(t, http.StatusOK, missing)
+	b.get("/billing/paid").shows(t, http.StatusServiceUnavailable)
+	b.get("/billing/invoices/in_1/pdf").shows(t, http.StatusNotFound)
+	b.get("/billing/statement.csv").shows(t, http.StatusNotFound)
+	for _, path := range []string{"/add-credits", "/top-up", "/details", "/alerts", "/webhook", "/webhook/test"} {
+		b.post("/billing/keys", "/billing"+path, "package", "500").shows(t, http.StatusServiceUnavailable, "This is not available here.")
+	}
+}
+
+func TestLists(t *testing.T) {
+	r, b := signedIn(t)
+	now := r.clock()
+	var all []authz.Record
+	for i := range 120 {
+		all = append(all, used("acme", now.Add(-time.Duration(i)*time.Minute), 1))
+	}
+	r.ingest(t, append(all, rejected(used("acme", now, 1), "destination_blocked"))...)
+	b.get("/billing/calls").shows(t, http.StatusOK, "Page 1 of 3", "destination not allowed")
+	b.get("/billing/calls?page=3&status=ended").shows(t, http.StatusOK, "Page 3 of 3", `href="/billing/calls?page=2&status=ended"`)
+	b.get("/billing/calls?page=-1").shows(t, http.StatusOK, "Page 1 of 3")
+	b.get("/billing/calls?page=999").shows(t, http.StatusOK, "No calls here yet.")
+	if got := b.get("/billing/calls?status=rejected"); strings.Contains(got.body, "normal hang-up") {
+		t.Error("other calls are among the rejected ones")
+	}
+	b.get("/billing/usage?month=2020-02").shows(t, http.StatusOK, "February 2020", "0 minutes")
+	b.get("/billing/usage?month=9999-02").shows(t, http.StatusOK, now.Format("2006"))
+	got := b.get("/billing/statement.csv")
+	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/csv") || !strings.Contains(got.body, "purchase") {
+		t.Errorf("the file is %d %v", got.status, got.header)
+	}
+	b.get("/billing?part=moves").shows(t, http.StatusOK, someone)
+	b.do(http.MethodPost, "/billing/calls", url.Values{}).shows(t, http.StatusNotFound)
+	b.get("/billing/").to(t, "/billing")
+}

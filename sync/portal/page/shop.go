@@ -1,0 +1,288 @@
+package page
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+)
+
+// shopData is "Add credits".
+type shopData struct {
+	form
+	Shop    bool // false: not available here
+	Offer   Offer
+	Quote   *ledger.Quote // nil: nothing is chosen yet
+	Units   credit.Units
+	TopUp   *topUpData
+	Billing *ledger.Billing // nil: not available here
+	Active  bool
+}
+
+type topUpData struct {
+	form
+	Now  ledger.TopUp
+	Card string // empty: none is saved
+}
+
+// typedUnits names an amount of credit as forms hold it.
+func typedUnits(u credit.Units) string { return u.Credits() }
+
+// allowPayment lets the page's forms lead to the payment page: browsers hold
+// what a form is redirected to against form-action too.
+func (v *visit) allowPayment() {
+	v.w.Header().Set("Content-Security-Policy", strings.Join(append([]string{v.page.policy + "; form-action 'self'"}, v.page.cfg.FormAction...), " "))
+}
+
+// showShop lets choose, and shows what the choice costs: choosing is a GET, so
+// that it can be reloaded, and changes nothing.
+func (p *Page) showShop(v *visit) error {
+	v.allowPayment()
+	d := &shopData{form: form{Values: map[string]string{"package": "", "credits": ""}}}
+	q := v.r.URL.Query()
+	for name := range d.Values {
+		d.Values[name] = strings.TrimSpace(q.Get(name))
+	}
+	if err := p.fillShop(v, d); err != nil {
+		return err
+	}
+	if d.Shop && (q.Has("package") || q.Has("credits")) {
+		if err := p.quote(v, d); err != nil {
+			return err
+		}
+	}
+	if q.Get("part") == "quote" {
+		return v.fragment(status(&d.form), "add-credits", "quote", d)
+	}
+	return v.render(status(&d.form), "add-credits", "add-credits", d)
+}
+
+// status is that of a page with a form.
+func status(f *form) int {
+	if f.Bad() {
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusOK
+}
+
+// fillShop adds what does not depend on the choice.
+func (p *Page) fillShop(v *visit, d *shopData) (err error) {
+	d.Shop, d.Active = p.cfg.Shop != nil, true
+	if d.Shop {
+		if d.Offer, err = p.cfg.Shop.Offer(v.ctx, v.account.ID); err != nil {
+			return err
+		}
+	}
+	if p.cfg.Details != nil {
+		b, err := p.cfg.Details.Billing(v.ctx, v.account.ID)
+		if err != nil {
+			return err
+		}
+		d.Billing = &b
+	}
+	if d.TopUp == nil && p.cfg.TopUps != nil {
+		t, err := p.cfg.TopUps.TopUp(v.ctx, v.account.ID)
+		if err != nil {
+			return err
+		}
+		d.TopUp = &topUpData{Now: t, form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
+		if t.Enabled {
+			d.TopUp.Values["enabled"] = "on"
+		}
+		if t.Units > 0 {
+			d.TopUp.Values["below"], d.TopUp.Values["credits"] = v.lang.brief(t.Below), v.lang.brief(t.Units)
+			d.TopUp.Values["max_per_day"] = strconv.FormatInt(max(t.MaxPerDay, 1), 10)
+		}
+	}
+	if d.TopUp != nil && d.Billing != nil && d.Billing.Card != "" {
+		d.TopUp.Card = d.Billing.CardName
+		if d.TopUp.Card == "" {
+			d.TopUp.Card = v.lang.text("top_up.some_card")
+		}
+	}
+	return nil
+}
+
+// chosen reads what was chosen: a package, or an amount where that is "other".
+// What is wrong is noted in the form; ok is false then.
+func (p *Page) chosen(v *visit, d *shopData) (u credit.Units, ok bool) {
+	field, text := "package", d.Values["package"]
+	free := text == "" || text == "other"
+	if free {
+		field, text = "credits", v.lang.read(d.Values["credits"])
+	}
+	if text == "" {
+		d.wrong(field, v.lang.text("shop.choose"))
+		return 0, false
+	}
+	u, err := credit.ParseCredits(text)
+	switch {
+	case err != nil:
+		d.wrong(field, v.lang.text("shop.not_a_number"))
+	case !free && !slices.Contains(d.Offer.Packages, u):
+		d.wrong(field, v.lang.text("shop.no_package"))
+	case u <= 0 || u < d.Offer.Least:
+		d.wrong(field, v.lang.text("shop.too_little", "least", v.lang.brief(max(d.Offer.Least, credit.PerCredit))))
+	case d.Offer.Most > 0 && u > d.Offer.Most:
+		d.wrong(field, v.lang.text("shop.too_much", "most", v.lang.brief(d.Offer.Most)))
+	default:
+		return u, true
+	}
+	return 0, false
+}
+
+// shopFields are the names under which the shop speaks of the amount.
+var shopFields = map[string]string{"amount_minutes": "credits", "amount_eur": "credits", "amount": "credits", "units": "credits"}
+
+// quote adds what the choice costs.
+func (p *Page) quote(v *visit, d *shopData) error {
+	u, ok := p.chosen(v, d)
+	if !ok {
+		return nil
+	}
+	q, err := p.cfg.Shop.Quote(v.ctx, v.account.ID, u)
+	if err != nil {
+		return d.take(err, shopFields)
+	}
+	d.Quote, d.Units = &q, u
+	return nil
+}
+
+// buy begins a purchase, and sends the browser to the payment page. The price is
+// the one shown: where it has changed since, it is shown anew instead.
+func (p *Page) buy(v *visit) error {
+	if p.cfg.Shop == nil {
+		return errMissing
+	}
+	v.allowPayment()
+	d := &shopData{form: v.typed("package", "credits", "total", "save_card")}
+	if err := p.fillShop(v, d); err != nil {
+		return err
+	}
+	if err := p.quote(v, d); err != nil {
+		return err
+	}
+	if d.Quote != nil && d.Values["total"] != strconv.FormatInt(d.Quote.Total, 10)+" "+d.Quote.Currency {
+		d.wrong("total", v.lang.text("shop.changed"))
+	}
+	if d.Bad() || d.Quote == nil {
+		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
+	}
+	base := p.base(v.r)
+	back := url.Values{"credits": {d.Values["credits"]}, "package": {d.Values["package"]}}
+	to, err := p.cfg.Shop.Checkout(v.ctx, Order{Account: v.account.ID, Units: d.Units, SaveCard: d.Values["save_card"] != "",
+		SuccessURL: base + Path + "/paid", CancelURL: base + Path + "/add-credits?" + back.Encode()})
+	if err != nil {
+		if err = d.take(err, shopFields); err != nil {
+			return err
+		}
+		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
+	}
+	if !p.payable(to) {
+		p.cfg.Log.Error("the payment page is at an address that browsers are not sent to", logAccount, v.account.ID)
+		return errInternal
+	}
+	return v.redirect(to)
+}
+
+// payable tells whether an address is the payment page's.
+func (p *Page) payable(to string) bool {
+	u, err := url.Parse(to)
+	return err == nil && u.User == nil && slices.Contains(p.cfg.FormAction, u.Scheme+"://"+u.Host)
+}
+
+// paidData is what the browser comes back to.
+type paidData struct {
+	Purchase *ledger.Purchase // nil: there is none
+	Now      holdings
+}
+
+// Waiting tells whether the money is still to come.
+func (d *paidData) Waiting() bool {
+	return d.Purchase != nil && d.Purchase.State == ledger.PurchaseOpen
+}
+
+func (p *Page) paid(v *visit) error {
+	if p.cfg.Shop == nil {
+		return errMissing
+	}
+	d := &paidData{}
+	last, err := p.cfg.Shop.LastPurchase(v.ctx, v.account.ID)
+	switch {
+	case err == nil:
+		d.Purchase = &last
+	case !errors.Is(err, ledger.ErrNotFound):
+		return err
+	}
+	if d.Now, err = p.hold(v.ctx, v.account); err != nil {
+		return err
+	}
+	if v.r.URL.Query().Has("part") {
+		return v.fragment(http.StatusOK, "paid", "outcome", d)
+	}
+	return v.render(http.StatusOK, "paid", "add-credits", d)
+}
+
+// mostTopUps bounds how many top-ups a day can be asked for.
+const mostTopUps = 24
+
+func (p *Page) setTopUp(v *visit) error {
+	if p.cfg.TopUps == nil {
+		return errMissing
+	}
+	t, err := p.cfg.TopUps.TopUp(v.ctx, v.account.ID)
+	if err != nil {
+		return err
+	}
+	v.allowPayment()
+	x := &topUpData{Now: t, form: v.typed("enabled", "below", "credits", "max_per_day", "consent")}
+	d := &shopData{form: form{Values: map[string]string{"package": "", "credits": ""}}, TopUp: x}
+	if err := p.fillShop(v, d); err != nil {
+		return err
+	}
+	t.Account, t.Enabled = v.account.ID, x.Values["enabled"] != ""
+	if t.Enabled {
+		t.Below, t.Units = v.amount(&x.form, "below"), v.amount(&x.form, "credits")
+		n, err := strconv.ParseInt(x.Values["max_per_day"], 10, 64)
+		if err != nil || n < 1 || n > mostTopUps {
+			x.wrong("max_per_day", v.lang.text("top_up.max_per_day", "most", mostTopUps))
+		}
+		t.MaxPerDay = n
+		if x.Values["consent"] == "" {
+			x.wrong("consent", v.lang.text("top_up.no_consent"))
+		}
+		if x.Card == "" {
+			x.wrong("enabled", v.lang.text("top_up.no_card"))
+		}
+	}
+	if !x.Bad() {
+		err = x.take(p.cfg.TopUps.SetTopUp(v.ctx, t), map[string]string{"amount_minutes": "credits", "amount": "credits", "units": "credits", "below_minutes": "below", "threshold": "below", "card": "enabled"})
+		if err != nil {
+			return err
+		}
+	}
+	if x.Bad() {
+		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
+	}
+	if t.Enabled {
+		return v.redirect(Path + "/add-credits?done=top-up#top-up")
+	}
+	return v.redirect(Path + "/add-credits?done=top-up-off#top-up")
+}
+
+// amount reads a field of credit that has to be above zero.
+func (v *visit) amount(f *form, field string) credit.Units {
+	u, err := credit.ParseCredits(v.lang.read(f.Values[field]))
+	switch {
+	case err != nil:
+		f.wrong(field, v.lang.text("shop.not_a_number"))
+	case u <= 0:
+		f.wrong(field, v.lang.text("shop.above_zero"))
+	}
+	return u
+}

@@ -1,0 +1,98 @@
+// What makes the page lively. Everything works without it.
+(() => {
+  "use strict";
+
+  const put = (element, text) => {
+    if (element && element.textContent !== text) element.textContent = text;
+  };
+
+  const fragment = async (from) => {
+    const answer = await fetch(from, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    return answer.text();
+  };
+
+  // The balance and the calls of now.
+  const live = document.querySelector("[data-live]");
+  if (live && window.EventSource) {
+    const calls = live.querySelector("[data-part=live]");
+    const moves = live.querySelector("[data-part=moves]");
+    const field = (name) => live.querySelector(`[data-field=${name}]`);
+    const source = new EventSource(live.dataset.live);
+    let asked;
+    source.onmessage = (message) => {
+      const now = JSON.parse(message.data);
+      put(field("credits"), now.credits);
+      put(field("money"), now.money);
+      if (now.say) put(field("say"), now.say);
+      if (now.html !== undefined) calls.innerHTML = now.html;
+      for (const call of now.calls) {
+        const row = calls.querySelector(`[data-call="${call.id}"]`);
+        if (!row) continue;
+        put(row.querySelector("[data-clock]"), call.clock);
+        put(row.querySelector("[data-cost]"), call.cost);
+      }
+      if (now.moved) {
+        // The ledger has what ended a moment later.
+        clearTimeout(asked);
+        asked = setTimeout(() => {
+          fragment(moves.dataset.from).then((html) => { moves.innerHTML = html; }, () => {});
+        }, 700);
+      }
+    };
+    source.addEventListener("over", () => { source.close(); location.reload(); });
+    addEventListener("pagehide", () => source.close());
+  }
+
+  // A payment that is waited for.
+  const poll = document.querySelector("[data-poll]");
+  if (poll && poll.querySelector("[data-again]")) {
+    const again = () => setTimeout(async () => {
+      try {
+        const html = await fragment(poll.dataset.poll);
+        if (!html.includes("data-again") || !poll.querySelector("[data-again]")) poll.innerHTML = html;
+      } catch { /* asked again below */ }
+      if (poll.querySelector("[data-again]")) again();
+    }, 1000);
+    again();
+  }
+
+  // What a choice costs, without leaving the page.
+  const shop = document.querySelector("form[data-quote]");
+  if (shop) {
+    const quote = document.querySelector("[data-part=quote]");
+    const other = shop.querySelector("input[name=package][value=other]");
+    const ask = async () => {
+      const query = new URLSearchParams(new FormData(shop));
+      query.set("part", "quote");
+      try {
+        quote.innerHTML = await fragment(`${shop.dataset.quote}?${query}`);
+      } catch {
+        shop.submit(); // the whole page says what is wrong, beside its field
+      }
+    };
+    shop.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+    shop.addEventListener("change", (event) => {
+      if (event.target.name !== "package" || event.target.value === "other") return;
+      for (const bad of shop.querySelectorAll(".bad")) bad.classList.remove("bad");
+      for (const problem of shop.querySelectorAll(".problem")) problem.remove();
+      ask();
+    });
+    shop.elements.credits.addEventListener("input", () => { if (other) other.checked = true; });
+  }
+
+  // On a phone the navigation is wider than the screen.
+  const here = document.querySelector(".top nav [aria-current]");
+  const places = here && here.closest("ul");
+  if (places) places.scrollLeft = here.offsetLeft - (places.clientWidth - here.offsetWidth) / 2;
+
+  // What is wrong is where the reader is taken.
+  const wrong = document.querySelector("[aria-invalid=true]");
+  if (wrong) wrong.focus();
+
+  // A new key is copied with one press.
+  for (const code of document.querySelectorAll("code.secret")) {
+    code.tabIndex = 0;
+    code.addEventListener("focus", () => getSelection().selectAllChildren(code));
+  }
+})();

@@ -1,0 +1,341 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe/vat"
+)
+
+const (
+	currencyCode = "eur"            // as Stripe writes it
+	taxCode      = "txcd_10000000"  // general electronically supplied services (docs.stripe.com/tax/tax-codes)
+	mostURL      = 2000             // characters of a URL that a purchase leads back to
+	keyPurchase  = "purchase"       // of metadata: the purchase's id
+	keyAccount   = "account"        // of metadata
+	keyReverse   = "reverse_charge" // of an invoice's metadata, "true"
+)
+
+// Request is what a customer asks for at Checkout.
+type Request struct {
+	Order
+	SuccessURL string // where to lead after the payment, on an allowed origin; empty: the billing page
+	CancelURL  string // where to lead from a payment that was not made
+	SaveCard   bool   // the customer may let top-ups use the card; Stripe's page asks for consent
+}
+
+// Started is a purchase that waits to be paid on Stripe's page.
+type Started struct {
+	Purchase ledger.Purchase
+	Quote    ledger.Quote
+	URL      string // Stripe's page
+}
+
+// Checkout commits a purchase and makes Stripe's page for it.
+// Errors: *ledger.FieldError, ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrNotFound (the account).
+func (s *Service) Checkout(ctx context.Context, account string, r Request) (Started, error) {
+	if s.api == nil {
+		return Started{}, ErrNotConfigured
+	}
+	success, err := s.back("success_url", r.SuccessURL, "paid")
+	if err != nil {
+		return Started{}, err
+	}
+	cancel, err := s.back("cancel_url", r.CancelURL, "cancelled")
+	if err != nil {
+		return Started{}, err
+	}
+	units, net, err := s.amount(r.Order)
+	if err == nil {
+		err = s.sells(fieldOf(r.Order), account)
+	}
+	if err != nil {
+		return Started{}, err
+	}
+	b, err := s.customer(ctx, account)
+	if err != nil {
+		return Started{}, err
+	}
+	q, tax, err := s.quote(ctx, b, units, net)
+	if err != nil {
+		return Started{}, err
+	}
+	p := ledger.Purchase{Account: account, Kind: ledger.PurchaseCheckout, Units: units, SaveCard: r.SaveCard, SuccessURL: success, CancelURL: cancel}
+	if p, err = s.commit(ctx, p, net, tax, s.ledger.AddPurchase); err != nil {
+		return Started{}, err
+	}
+	made, err := s.open(ctx, p, b)
+	if err != nil {
+		return Started{}, err
+	}
+	s.log.Info("purchase opened", logAccount, account, logPurchase, p.ID, logUnits, int64(units))
+	p.Session = made.ID
+	return Started{Purchase: p, Quote: q, URL: made.URL}, nil
+}
+
+// commit keeps a purchase, before Stripe is asked for it.
+func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax vat.Tax, add func(context.Context, ledger.Purchase) (ledger.Purchase, error)) (ledger.Purchase, error) {
+	var err error
+	if p.Tax, err = s.taxWord(ctx, tax); err != nil {
+		return p, err
+	}
+	p.Net, p.Currency, p.CreatedAt = credit.Micros(net)*ledger.MicrosPerCent, Currency, s.cfg.Now()
+	p.ExpiresAt, p.DueAt = p.CreatedAt.Add(s.cfg.Expires), p.CreatedAt.Add(firstLook)
+	if p, err = add(ctx, p); err != nil {
+		return p, err
+	}
+	s.met.purchases.WithLabelValues(p.Kind, string(ledger.PurchaseOpen)).Inc()
+	return p, nil
+}
+
+// taxWord is a purchase's tax as the requests for it need it: the same whenever they are repeated.
+func (s *Service) taxWord(ctx context.Context, tax vat.Tax) (string, error) {
+	switch {
+	case s.cfg.TaxMode == TaxStripe:
+		return taxAuto, nil
+	case tax.ReverseCharge:
+		return taxReverse, nil
+	case tax.Rate == 0:
+		return taxNone, nil
+	}
+	return s.taxRate(ctx, tax)
+}
+
+// taxRate finds or makes Stripe's tax rate of a country's VAT.
+func (s *Service) taxRate(ctx context.Context, tax vat.Tax) (string, error) {
+	name := tax.Country + "-" + vat.Percent(tax.Rate)
+	s.mu.Lock()
+	id := s.rates[name]
+	s.mu.Unlock()
+	if id != "" {
+		return id, nil
+	}
+	params := &stripe.TaxRateListParams{ListParams: all(ctx), Active: stripe.Bool(true), Inclusive: stripe.Bool(false)}
+	list := s.api.rates.List(params)
+	for id == "" && list.Next() {
+		if r := list.TaxRate(); r.Metadata["ringfence"] == name {
+			id = r.ID
+		}
+	}
+	if err := list.Err(); err != nil {
+		return "", translate("list tax rates", err)
+	}
+	if id == "" {
+		made, err := s.api.rates.New(&stripe.TaxRateParams{Params: post(ctx, "tax-rate:"+name), DisplayName: stripe.String("VAT"),
+			Inclusive: stripe.Bool(false), Country: stripe.String(tax.Country), Percentage: stripe.Float64(float64(tax.Rate) / 100),
+			TaxType: stripe.String("vat"), Metadata: map[string]string{"ringfence": name}})
+		if err != nil {
+			return "", translate("make a tax rate", err)
+		}
+		id = made.ID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rates[name] = id
+	return id, nil
+}
+
+// open makes Stripe's page for a purchase: the first time it makes it, a repetition gives the same.
+func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing) (*stripe.CheckoutSession, error) {
+	made, err := s.api.sessions.New(sessionOf(ctx, &p, b.Customer))
+	if err != nil {
+		return nil, translate("make a Checkout session for purchase "+p.ID.String(), err)
+	}
+	_, err = s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error {
+		p.Session = made.ID
+		return nil
+	})
+	return made, err
+}
+
+// sessionOf is the request for a purchase's session. All of it comes from the row, so that it is the same each time.
+func sessionOf(ctx context.Context, p *ledger.Purchase, customer string) *stripe.CheckoutSessionParams {
+	about := map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account}
+	line := &stripe.CheckoutSessionLineItemParams{Quantity: stripe.Int64(1), PriceData: &stripe.CheckoutSessionLineItemPriceDataParams{
+		Currency: stripe.String(currencyCode), UnitAmount: stripe.Int64(cents(p)), TaxBehavior: stripe.String("exclusive"),
+		ProductData: &stripe.CheckoutSessionLineItemPriceDataProductDataParams{Name: stripe.String(describe(p.Units)), TaxCode: stripe.String(taxCode)}}}
+	data := &stripe.CheckoutSessionInvoiceCreationInvoiceDataParams{Metadata: about, Description: stripe.String(describe(p.Units))}
+	params := &stripe.CheckoutSessionParams{Params: post(ctx, stepKey(p.ID, "session")),
+		Mode: stripe.String("payment"), PaymentMethodTypes: stripe.StringSlice([]string{"card"}), Customer: stripe.String(customer),
+		ClientReferenceID: stripe.String(p.ID.String()), SuccessURL: stripe.String(p.SuccessURL), CancelURL: stripe.String(p.CancelURL),
+		ExpiresAt: stripe.Int64(p.ExpiresAt.Unix()), LineItems: []*stripe.CheckoutSessionLineItemParams{line},
+		InvoiceCreation:   &stripe.CheckoutSessionInvoiceCreationParams{Enabled: stripe.Bool(true), InvoiceData: data},
+		PaymentIntentData: &stripe.CheckoutSessionPaymentIntentDataParams{Metadata: about, Description: stripe.String(describe(p.Units))},
+		Metadata:          about}
+	switch p.Tax {
+	case taxAuto:
+		params.AutomaticTax = &stripe.CheckoutSessionAutomaticTaxParams{Enabled: stripe.Bool(true)}
+	case taxReverse:
+		data.Footer = stripe.String(vat.NoteReverseCharge)
+		data.Metadata = map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account, keyReverse: "true"}
+	case taxNone:
+	default:
+		line.TaxRates = stripe.StringSlice([]string{p.Tax})
+	}
+	if p.SaveCard {
+		params.PaymentIntentData.SetupFutureUsage = stripe.String("off_session")
+		params.ConsentCollection = &stripe.CheckoutSessionConsentCollectionParams{PaymentMethodReuseAgreement: &stripe.CheckoutSessionConsentCollectionPaymentMethodReuseAgreementParams{
+			Position: stripe.String("auto")}}
+	}
+	return params
+}
+
+// stepKey is the idempotency key of a step of a purchase.
+func stepKey(id uuid.UUID, step string) string { return "purchase:" + id.String() + ":" + step }
+
+// onceKey is the key of a request that need not be the same when it is repeated.
+func onceKey(what string) string { return what + ":" + uuid.NewString() }
+
+func cents(p *ledger.Purchase) int64 { return int64(p.Net / ledger.MicrosPerCent) }
+
+// describe names what is bought, on Stripe's page and the invoice.
+func describe(units credit.Units) string { return credit.Minutes(units).String() + " call minutes" }
+
+// back checks a URL that a customer is led to after paying: only to origins of ours, or a stranger could use our page
+// to lead a customer anywhere.
+func (s *Service) back(field, given, result string) (string, error) {
+	if given == "" {
+		if s.cfg.PublicURL == "" {
+			return "", badField(field, "Say where to lead after the payment.")
+		}
+		return strings.TrimSuffix(s.cfg.PublicURL, "/") + "/billing?purchase=" + result, nil
+	}
+	if len(given) > mostURL {
+		return "", badField(field, "The URL is longer than %d characters.", mostURL)
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Opaque != "" || strings.ContainsAny(given, "\\\t\r\n ") {
+		return "", badField(field, "This is not an http or https URL.")
+	}
+	if u.User != nil {
+		return "", badField(field, "The URL holds a user or password.")
+	}
+	for _, allowed := range append([]string{s.cfg.PublicURL}, s.cfg.Origins...) {
+		if allowed != "" && origin(allowed) == origin(given) {
+			return u.String(), nil
+		}
+	}
+	return "", badField(field, "The URL is not on an allowed site.")
+}
+
+// origin is scheme, host and port of a URL, the default ports left out.
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	for scheme, port := range map[string]string{"http": ":80", "https": ":443"} {
+		if u.Scheme == scheme {
+			host = strings.TrimSuffix(host, port)
+		}
+	}
+	return u.Scheme + "://" + host
+}
+
+const (
+	firstLook = 5 * time.Second // after a purchase was opened: webhooks are faster
+	lastLook  = 5 * time.Minute // the longest time between two looks
+	giveUp    = 24 * time.Hour  // after which Stripe forgets idempotency keys: then nothing is repeated
+	graceTime = 2 * time.Minute // after a purchase has expired, for Stripe to say so
+)
+
+// nextLook is when Stripe is asked about a purchase again.
+func nextLook(now time.Time, attempts int64) time.Time {
+	return now.Add(min(firstLook<<min(attempts, 10), lastLook))
+}
+
+// workPurchases looks at the purchases that are due: what a missed webhook would have told, and what a crash left half done.
+func (s *Service) workPurchases(ctx context.Context) error {
+	for ctx.Err() == nil {
+		p, err := s.ledger.ClaimPurchase(ctx, s.cfg.Lease)
+		if nothing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.workPurchase(ctx, p); err != nil && ctx.Err() == nil {
+			s.met.failures.Inc()
+			s.log.Warn("purchase not settled yet", logAccount, p.Account, logPurchase, p.ID, logError, err)
+		}
+	}
+	return nil
+}
+
+// workPurchase brings one purchase on, and says when it is looked at next.
+func (s *Service) workPurchase(ctx context.Context, p ledger.Purchase) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease)
+	defer cancel()
+	var err error
+	switch {
+	case p.State != ledger.PurchaseOpen && p.State != ledger.PurchasePaid:
+	case p.Kind == ledger.PurchaseTopUp:
+		err = s.workTopUp(ctx, p)
+	case p.Session != "":
+		err = s.settleSession(ctx, p.Session)
+	default:
+		err = s.reopen(ctx, p)
+	}
+	_, noted := s.ledger.ChangePurchase(context.WithoutCancel(ctx), p.ID, func(now *ledger.Purchase) error {
+		switch {
+		case now.State == ledger.PurchaseOpen:
+			now.DueAt = nextLook(s.cfg.Now(), p.Attempts)
+		case now.State == ledger.PurchasePaid && err != nil && now.Attempts < settledLooks:
+			now.DueAt = nextLook(s.cfg.Now(), p.Attempts)
+		default:
+			now.DueAt = time.Time{}
+		}
+		return nil
+	})
+	return errors.Join(err, noted)
+}
+
+// settledLooks bounds how often Stripe is asked for the rest (invoice, card) of a purchase that is paid.
+const settledLooks = 20
+
+// reopen makes the session of a purchase whose making was interrupted: the same request, so the same session. It was
+// never shown to anybody, and expires unless somebody has found it.
+func (s *Service) reopen(ctx context.Context, p ledger.Purchase) error {
+	if s.cfg.Now().After(p.CreatedAt.Add(min(s.cfg.Expires, giveUp))) {
+		return s.abandon(ctx, p, ledger.PurchaseExpired, "Stripe never made a session for it")
+	}
+	b, err := s.customer(ctx, p.Account)
+	if err != nil {
+		return err
+	}
+	_, err = s.open(ctx, p, b)
+	if errors.Is(err, ErrRefused) {
+		return errors.Join(err, s.abandon(ctx, p, ledger.PurchaseExpired, err.Error()))
+	}
+	return err
+}
+
+// abandon ends a purchase that nobody paid.
+func (s *Service) abandon(ctx context.Context, p ledger.Purchase, state ledger.PurchaseState, why string) error {
+	changed := false
+	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(now *ledger.Purchase) error {
+		changed = now.State == ledger.PurchaseOpen
+		if changed {
+			now.State, now.Problem, now.DueAt = state, why, time.Time{}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("end purchase %s: %w", p.ID, err)
+	}
+	if changed {
+		s.met.purchases.WithLabelValues(p.Kind, string(state)).Inc()
+		s.log.Info("purchase ended unpaid", logAccount, p.Account, logPurchase, p.ID, "state", state, "why", why)
+	}
+	return nil
+}

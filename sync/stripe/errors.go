@@ -1,0 +1,81 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+)
+
+// Errors of this package; input that cannot be accepted is a *ledger.FieldError, and what the ledger says is its own.
+var (
+	// ErrNotConfigured: there is no key, so nothing is sold.
+	ErrNotConfigured = errors.New("credit cannot be bought here: no payment provider is configured")
+	// ErrUnavailable: Stripe does not answer, or not now.
+	ErrUnavailable = errors.New("the payment provider does not answer right now")
+	// ErrRefused: Stripe answers that the request cannot be, whatever the customer's input was.
+	ErrRefused = errors.New("the payment provider refuses the request")
+)
+
+// badField is input that cannot be accepted.
+func badField(field, format string, args ...any) error {
+	return &ledger.FieldError{Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// translate turns an error of the SDK into one of this package's, once, the former wrapped.
+func translate(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	kind := ErrUnavailable
+	if said := new(stripe.Error); errors.As(err, &said) {
+		switch said.HTTPStatusCode {
+		case http.StatusTooManyRequests, http.StatusConflict:
+		case http.StatusUnauthorized, http.StatusForbidden:
+			kind = ErrRefused
+		default:
+			if said.HTTPStatusCode < http.StatusInternalServerError {
+				kind = ErrRefused
+			}
+		}
+		// The SDK's own text is the whole answer in JSON.
+		return fmt.Errorf("%s: %w: %w", what, kind, &answered{said})
+	}
+	return fmt.Errorf("%s: %w: %w", what, kind, err)
+}
+
+// answered shows an answer of Stripe's as a sentence.
+type answered struct{ is *stripe.Error }
+
+func (e *answered) Error() string {
+	text := fmt.Sprintf("Stripe answers %d", e.is.HTTPStatusCode)
+	for _, part := range []string{string(e.is.Type), string(e.is.Code), string(e.is.DeclineCode), e.is.Param, e.is.Msg, e.is.RequestID} {
+		if part != "" {
+			text += ", " + part
+		}
+	}
+	return text
+}
+
+func (e *answered) Unwrap() error { return e.is }
+
+// codeOf is Stripe's code of an error (card_declined), or that of its status where it has none; empty: not Stripe's.
+func codeOf(err error) (code stripe.ErrorCode, status int) {
+	if said := new(stripe.Error); errors.As(err, &said) {
+		return said.Code, said.HTTPStatusCode
+	}
+	return "", 0
+}
+
+// missing tells whether Stripe says that there is no such object.
+func missing(err error) bool {
+	code, status := codeOf(err)
+	return code == stripe.ErrorCodeResourceMissing || status == http.StatusNotFound
+}

@@ -1,0 +1,251 @@
+package stripe_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake/stripefaketest"
+)
+
+const (
+	secret = "whsec_test"
+	site   = "https://customer.example"
+	minute = credit.PerCredit
+)
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rig is a Stripe, a ledger, balances, and sidecars' shops on them.
+type rig struct {
+	t        testing.TB
+	fake     *stripefake.Fake
+	url      string
+	ledger   *ledger.Ledger
+	balances *balances
+	next     http.RoundTripper
+	desk     *stripe.Desk
+	hooks    *httptest.Server
+
+	mu    sync.Mutex
+	shops []*stripe.Service
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	return newRigOn(t, func() (*ledger.Ledger, error) {
+		return sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+	})
+}
+
+// newRigOn makes one on another kind of ledger.
+func newRigOn(t testing.TB, open func() (*ledger.Ledger, error)) *rig {
+	t.Helper()
+	l, err := open()
+	check(t, err)
+	t.Cleanup(func() { check(t, l.Close()) })
+	check(t, l.Migrate(t.Context()))
+	fake, err := stripefake.New(stripefake.Config{})
+	check(t, err)
+	t.Cleanup(func() { check(t, fake.Close()) })
+	url, err := fake.Start("")
+	check(t, err)
+	plain := &http.Transport{}
+	t.Cleanup(plain.CloseIdleConnections)
+	r := &rig{t: t, fake: fake, url: url, ledger: l, next: stripefaketest.Transport(t, plain), balances: &balances{ledger: l, of: map[string]*held{}}}
+	r.desk = stripe.NewDesk(stripe.DeskConfig{Key: stripefake.Key, URL: url, Ledger: l, Transport: r.next})
+	r.hooks = httptest.NewServer(http.HandlerFunc(r.webhook))
+	t.Cleanup(r.hooks.Close)
+	fake.AddEndpoint(r.hooks.URL, secret, stripe.EventTypes()...)
+	return r
+}
+
+// webhook brings an event to one of the sidecars.
+func (r *rig) webhook(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	shops := r.shops
+	r.mu.Unlock()
+	if len(shops) == 0 {
+		http.Error(w, "no sidecar", http.StatusBadGateway)
+		return
+	}
+	shops[rand.IntN(len(shops))].Webhook().ServeHTTP(w, req)
+}
+
+func (r *rig) config() stripe.Config {
+	return stripe.Config{Key: stripefake.Key, WebhookSecret: secret, URL: r.url, Ledger: r.ledger, Customers: r.desk, Balances: r.balances,
+		Apply: r.balances.apply, PublicURL: "https://pay.example", Origins: []string{site}, Packages: []int64{100, 500},
+		Poll: 200 * time.Millisecond, TopUpEvery: 50 * time.Millisecond, Lease: time.Second, Transport: r.next,
+		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+}
+
+// shop makes a sidecar's shop that does nothing by itself and gets no webhook.
+func (r *rig) shop(change ...func(*stripe.Config)) *stripe.Service {
+	r.t.Helper()
+	cfg := r.config()
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := stripe.New(cfg)
+	check(r.t, err)
+	return s
+}
+
+// start makes a sidecar's shop that runs until stop or the end of the test.
+func (r *rig) start(change ...func(*stripe.Config)) (s *stripe.Service, stop func()) {
+	r.t.Helper()
+	s = r.shop(change...)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx)
+	}()
+	r.mu.Lock()
+	r.shops = append(r.shops[:len(r.shops):len(r.shops)], s)
+	r.mu.Unlock()
+	stop = sync.OnceFunc(func() {
+		r.mu.Lock()
+		var left []*stripe.Service
+		for _, other := range r.shops {
+			if other != s {
+				left = append(left, other)
+			}
+		}
+		r.shops = left
+		r.mu.Unlock()
+		cancel()
+		<-done
+	})
+	r.t.Cleanup(stop)
+	return s, stop
+}
+
+func (r *rig) account(id string, change ...func(*ledger.Billing)) string {
+	r.t.Helper()
+	_, _, err := r.ledger.CreateAccount(context.Background(), authz.Account{ID: id, Company: "Your Company", Email: "billing@example.com", Status: authz.Active,
+		Currency: "EUR", Tariff: "default", Language: "nl", TimeZone: "Europe/Amsterdam"})
+	check(r.t, err)
+	b := ledger.Billing{Account: id, Company: "Your Company", Email: "billing@example.com", Line1: "Dam 1", PostalCode: "1012 JS", City: "Amsterdam", Country: "NL"}
+	for _, c := range change {
+		c(&b)
+	}
+	_, err = r.ledger.SetBilling(context.Background(), b)
+	check(r.t, err)
+	if b.VATID != "" {
+		check(r.t, r.desk.Sync(context.Background()))
+	}
+	return id
+}
+
+// buy opens a purchase of so many minutes.
+func (r *rig) buy(s *stripe.Service, account string, minutes int) stripe.Started {
+	r.t.Helper()
+	made, err := s.Checkout(context.Background(), account, stripe.Request{Order: stripe.Order{Minutes: fmt.Sprint(minutes)}, SuccessURL: site + "/paid", CancelURL: site, SaveCard: true})
+	check(r.t, err)
+	return made
+}
+
+func (r *rig) pay(made stripe.Started) {
+	r.t.Helper()
+	check(r.t, r.fake.Pay(made.Purchase.Session))
+}
+
+// granted is what all grants of an account add up to.
+func (r *rig) granted(account string) credit.Units {
+	r.t.Helper()
+	sums, err := r.ledger.Totals(context.Background(), account)
+	check(r.t, err)
+	return sums.Granted
+}
+
+// spendable waits until an account can spend so much.
+func (r *rig) spendable(account string, want credit.Units) {
+	r.t.Helper()
+	services.Eventually(r.t, 20*time.Second, func() error {
+		b, err := r.balances.Balance(context.Background(), account)
+		if err == nil && b.Available != want {
+			err = fmt.Errorf("account %s can spend %d, want %d", account, b.Available, want)
+		}
+		return err
+	})
+}
+
+// quiet waits until every event is worked and every webhook delivered.
+func (r *rig) quiet() {
+	r.t.Helper()
+	check(r.t, r.fake.Flush(context.Background()))
+	services.Eventually(r.t, 30*time.Second, func() error {
+		n, err := r.ledger.ShopCounts(context.Background())
+		if err == nil && n.Waiting > 0 {
+			_, failing, _ := r.ledger.EventsAside(context.Background(), 3)
+			err = fmt.Errorf("%d events wait, %+v", n.Waiting, failing)
+		}
+		return err
+	})
+}
+
+// balances is a balance store: grants are applied in order, each once.
+type balances struct {
+	ledger *ledger.Ledger
+	mu     sync.Mutex
+	of     map[string]*held
+}
+
+type held struct {
+	units credit.Units
+	seq   int64
+	spent credit.Units
+}
+
+func (b *balances) at(account string) *held {
+	if b.of[account] == nil {
+		b.of[account] = &held{}
+	}
+	return b.of[account]
+}
+
+func (b *balances) apply(ctx context.Context, account string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h := b.at(account)
+	grants, err := b.ledger.Grants(ctx, account, h.seq, 0)
+	if err != nil {
+		return // another does it
+	}
+	for _, g := range grants {
+		h.units, h.seq = h.units+g.Units, g.Number
+	}
+}
+
+func (b *balances) spend(account string, units credit.Units) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at(account).spent += units
+}
+
+func (b *balances) Balance(_ context.Context, account string) (authz.Balance, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h := b.at(account)
+	return authz.Balance{Available: h.units - h.spent, Granted: h.units, Settled: h.spent, GrantSeq: h.seq}, nil
+}

@@ -1,0 +1,115 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+)
+
+// EventLine is an event as an operator sees it.
+type EventLine struct {
+	ID       string    `json:"id"`
+	Type     string    `json:"type"`
+	Object   string    `json:"object"`
+	State    string    `json:"state"`
+	Problem  string    `json:"problem"`
+	Attempts int64     `json:"attempts"`
+	Received time.Time `json:"received_at"`
+	Due      time.Time `json:"due_at,omitzero"`
+}
+
+// PurchaseLine is a purchase that somebody has to look at.
+type PurchaseLine struct {
+	ID      string    `json:"id"`
+	Account string    `json:"account"`
+	Kind    string    `json:"kind"`
+	State   string    `json:"state"`
+	Problem string    `json:"problem"`
+	Created time.Time `json:"created_at"`
+	Session string    `json:"session,omitempty"`
+	Invoice string    `json:"invoice,omitempty"`
+}
+
+// Status is how the shop is.
+type Status struct {
+	Configured bool   `json:"configured"`
+	Webhook    bool   `json:"webhook_secret"`
+	APIVersion string `json:"api_version"`
+	TaxMode    string `json:"tax_mode"`
+
+	Purchases struct {
+		Open      int64 `json:"open"`
+		Paid      int64 `json:"paid"`
+		Abandoned int64 `json:"abandoned"`
+	} `json:"purchases"`
+	Events struct {
+		Waiting int64     `json:"waiting"`
+		Aside   int64     `json:"aside"`
+		Done    int64     `json:"done"`
+		Last    time.Time `json:"last_received_at,omitzero"`
+		Read    time.Time `json:"list_read_to,omitzero"`
+	} `json:"events"`
+	Aside     []EventLine    `json:"aside"`
+	Failing   []EventLine    `json:"failing"`
+	Suspicion []PurchaseLine `json:"purchases_aside"`
+}
+
+const statusLines = 100
+
+// Status says how the shop is, from the ledger alone. Errors: ledger.ErrUnavailable.
+func (s *Service) Status(ctx context.Context) (Status, error) {
+	st := Status{Configured: s.api != nil, Webhook: s.cfg.WebhookSecret != "", APIVersion: APIVersion, TaxMode: s.cfg.TaxMode,
+		Aside: []EventLine{}, Failing: []EventLine{}, Suspicion: []PurchaseLine{}}
+	n, err := s.ledger.ShopCounts(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.Purchases.Open, st.Purchases.Paid, st.Purchases.Abandoned = n.Open, n.Paid, n.Abandoned
+	st.Events.Waiting, st.Events.Aside, st.Events.Done, st.Events.Last = n.Waiting, n.Aside, n.Done, n.LastEvent
+	if st.Events.Read, _, err = s.ledger.Mark(ctx, markEvents); err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return st, err
+	}
+	out, failing, err := s.ledger.EventsAside(ctx, statusLines)
+	if err != nil {
+		return st, err
+	}
+	for _, e := range out {
+		st.Aside = append(st.Aside, eventLine(&e))
+	}
+	for _, e := range failing {
+		st.Failing = append(st.Failing, eventLine(&e))
+	}
+	kept, err := s.ledger.PurchasesAside(ctx, statusLines)
+	for _, p := range kept {
+		st.Suspicion = append(st.Suspicion, PurchaseLine{ID: p.ID.String(), Account: p.Account, Kind: p.Kind, State: string(p.State), Problem: p.Problem, Created: p.CreatedAt,
+			Session: p.Session, Invoice: p.Invoice})
+	}
+	return st, err
+}
+
+func eventLine(e *ledger.StripeEvent) EventLine {
+	return EventLine{ID: e.ID, Type: e.Type, Object: e.Object, State: string(e.State), Problem: e.Problem, Attempts: e.Attempts, Received: e.ReceivedAt, Due: e.DueAt}
+}
+
+// Resync reads Stripe's list of events since a time and saves those that are not known, to be worked at once; it tells
+// how many. Stripe lists those of 30 days. Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrUnavailable.
+func (s *Service) Resync(ctx context.Context, since time.Time) (int, error) {
+	if s.api == nil {
+		return 0, ErrNotConfigured
+	}
+	return s.readEvents(ctx, since, s.cfg.Now().Add(overlap))
+}
+
+// Replay has an event worked again, whatever became of it. Errors: ErrNotConfigured, ledger.ErrNotFound.
+func (s *Service) Replay(ctx context.Context, id string) error {
+	if s.api == nil {
+		return ErrNotConfigured
+	}
+	if err := s.ledger.ReplayEvent(ctx, id); err != nil {
+		return err
+	}
+	s.awake()
+	return nil
+}

@@ -1,0 +1,31 @@
+// Package usage reports settled talk time to Stripe, as billing meter events: each second once, whatever fails in
+// between. It is for the customer's and the operator's information: the talk time is paid for already, so the meter
+// must have no price above zero ([Meter.Check]).
+//
+// # A batch
+//
+// The ledger puts the seconds of an account's hour into a batch and freezes it, in one transaction, before Stripe hears
+// of it. Calls that come later make further batches; seconds that a later record takes back are owed, and deducted from
+// the account's next batches.
+//
+//	         begun, then sent             minute = seconds
+//	frozen -------------------> sent -------------------------> proven
+//	   ^                       / | ^ \                             ^
+//	   +----------------------+  | |  \ something else is there:   |
+//	    refused, never unsure    | |   v somebody has to look      |
+//	                             | |  wrong --- looked at hourly --+
+//	    minute empty for an hour | |
+//	               sent again <--+-+--> known: Stripe has its identifier, so that it only waits, three days
+//
+// Stripe forgets an event's identifier after a day and takes no event older than 35 days, so neither can prove that a
+// batch has arrived. Its minute does: batches of a customer have distinct minutes as their events' times, inside the
+// hour that they are of, and Stripe sums a customer's minute up. Those sums lag behind; so an event counts as missing
+// only when its minute has been empty for an hour after the last attempt, and is sent again under the same identifier,
+// which Stripe refuses a second time within a day. A batch that Stripe takes no more for its age gets a minute of the
+// present, once its old one is proven empty; the ledger keeps the hour it is of.
+//
+// # Several sidecars
+//
+// A batch is claimed for a time before it is worked on, and its attempt noted under that claim before it is sent: who
+// comes after finds it sent, and looks first.
+package usage

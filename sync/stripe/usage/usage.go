@@ -1,0 +1,307 @@
+package usage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+)
+
+// Stripe is the meter (type [Meter]).
+type Stripe interface {
+	Send(ctx context.Context, e Event) error
+	Sum(ctx context.Context, customer string, minute time.Time) (int64, error)
+}
+
+// Book is the ledger (package sync/ledger).
+type Book interface {
+	FreezeUsage(ctx context.Context, now, over time.Time) (int, error)
+	ClaimUsage(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]ledger.UsageBatch, error)
+	BeginUsage(ctx context.Context, b ledger.UsageBatch, now, oldest time.Time) (ledger.UsageBatch, error)
+	SaveUsage(ctx context.Context, b ledger.UsageBatch) error
+	UsageQueue(ctx context.Context) ([]ledger.UsageQueue, error)
+}
+
+// Config is what a Reporter works with. A zero value that has a default is that.
+type Config struct {
+	Book   Book
+	Stripe Stripe
+	// Customer gives an account's customer at Stripe, which is made where there is none.
+	Customer func(ctx context.Context, account string) (string, error)
+
+	Every  time.Duration // between two rounds, 1 min
+	Settle time.Duration // after an hour's end, for its last records to arrive, 10 min
+	Rate   float64       // requests to Stripe a second, 10
+	Look   time.Duration // after an event was sent, and between two looks at its minute, 10 min
+	Absent time.Duration // how long a minute has to be empty for its event to be sent again, 1 h
+	Known  time.Duration // the same where Stripe has said that it has the event, 3 days
+	Oldest time.Duration // age up to which Stripe takes an event, 34 days: a day less than it says
+	Lease  time.Duration // how long a batch is claimed, 5 min
+
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics *Metrics
+}
+
+func (c Config) withDefaults() Config {
+	c.Every, c.Settle = cmp.Or(c.Every, time.Minute), cmp.Or(c.Settle, 10*time.Minute)
+	c.Rate = cmp.Or(c.Rate, 10)
+	c.Look, c.Absent = cmp.Or(c.Look, 10*time.Minute), cmp.Or(c.Absent, time.Hour)
+	c.Known = cmp.Or(c.Known, 3*24*time.Hour)
+	c.Oldest, c.Lease = cmp.Or(c.Oldest, 34*24*time.Hour), cmp.Or(c.Lease, 5*time.Minute)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+const (
+	// claimed is how many batches are claimed at once; each takes at most two requests.
+	claimed = 5
+	// oneRequest bounds a request and what waits for it, so that claimed batches are done within their lease.
+	oneRequest = 20 * time.Second
+	firstPause = time.Minute // after a failure
+	longPause  = time.Hour
+	sayEvery   = time.Hour       // that usage cannot be reported
+	saveTime   = 5 * time.Second // for a last word to the ledger when the work is stopped
+
+	logError = "error"
+	logBatch = "batch"
+	logMade  = "batches"
+)
+
+// Reporter reports usage. Any number of sidecars may run one on one ledger.
+type Reporter struct {
+	cfg   Config
+	limit *rate.Limiter
+}
+
+// New makes a Reporter; [Reporter.Run] makes it work.
+func New(cfg Config) *Reporter {
+	cfg = cfg.withDefaults()
+	return &Reporter{cfg: cfg, limit: rate.NewLimiter(rate.Limit(cfg.Rate), 1)}
+}
+
+// Run reports in rounds until ctx is done.
+func (r *Reporter) Run(ctx context.Context) {
+	tick := time.NewTicker(r.cfg.Every)
+	defer tick.Stop()
+	var said time.Time // zero: all is well
+	for {
+		err := r.Round(ctx)
+		switch now := r.cfg.Now(); {
+		case err == nil:
+			said = time.Time{}
+		case ctx.Err() == nil && now.Sub(said) >= sayEvery:
+			r.cfg.Log.Warn("usage is not reported now; it waits in the ledger", logError, err)
+			said = now
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Round freezes what is over, sends what is due and looks at what was sent, until nothing is due or Stripe does not
+// answer. Errors: why it stopped early.
+func (r *Reporter) Round(ctx context.Context) error {
+	defer r.measure(ctx)
+	now := r.cfg.Now()
+	made, err := r.cfg.Book.FreezeUsage(ctx, now, now.Add(-r.cfg.Settle).UTC().Truncate(time.Hour))
+	if err != nil {
+		return err
+	}
+	if made > 0 {
+		r.cfg.Log.Debug("usage frozen", logMade, made)
+	}
+	for {
+		batches, err := r.cfg.Book.ClaimUsage(ctx, r.cfg.Now(), r.cfg.Lease, claimed)
+		if err != nil || len(batches) == 0 {
+			return err
+		}
+		for i, b := range batches {
+			if err := r.work(ctx, b); err != nil {
+				r.release(ctx, batches[i+1:])
+				return err
+			}
+		}
+	}
+}
+
+// release ends claims on batches that nothing was done with.
+func (r *Reporter) release(ctx context.Context, batches []ledger.UsageBatch) {
+	for _, b := range batches {
+		b.DueAt = r.cfg.Now().Add(firstPause)
+		if err := r.save(ctx, b); err != nil {
+			return // the lease ends them
+		}
+	}
+}
+
+// save notes what became of a batch, even when the work is being stopped. Another's claim is no error.
+func (r *Reporter) save(ctx context.Context, b ledger.UsageBatch) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
+	defer cancel()
+	err := r.cfg.Book.SaveUsage(ctx, b)
+	if errors.Is(err, ledger.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// work brings a batch one step on. Errors: neither Stripe nor the ledger can be worked with now.
+func (r *Reporter) work(ctx context.Context, b ledger.UsageBatch) error {
+	customer, err := r.ask(ctx, func(ctx context.Context) (string, error) { return r.cfg.Customer(ctx, b.Account) })
+	if err != nil {
+		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), firstPause, false)
+	}
+	if b.State == ledger.UsageFrozen {
+		return r.send(ctx, b, customer)
+	}
+	return r.look(ctx, b, customer)
+}
+
+// ask does one request within its time, at the limited rate.
+func (r *Reporter) ask(ctx context.Context, do func(context.Context) (string, error)) (string, error) {
+	if err := r.limit.Wait(ctx); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, oneRequest)
+	defer cancel()
+	return do(ctx)
+}
+
+// postpone has a batch tried again later. With stop, nothing else is tried in this round.
+func (r *Reporter) postpone(ctx context.Context, b ledger.UsageBatch, why error, pause time.Duration, stop bool) error {
+	b.DueAt, b.Problem = r.cfg.Now().Add(pause), why.Error()
+	if err := r.save(ctx, b); err != nil {
+		return err
+	}
+	if stop || ctx.Err() != nil {
+		return why
+	}
+	r.cfg.Log.Warn("usage batch not reported yet", logBatch, b.Identifier, logError, why)
+	return nil
+}
+
+// pause grows with the attempts.
+func pause(attempts int64) time.Duration {
+	return min(firstPause<<min(max(attempts-1, 0), 10), longPause)
+}
+
+// send sends a batch that is known not to be with Stripe.
+func (r *Reporter) send(ctx context.Context, was ledger.UsageBatch, customer string) error {
+	if err := r.limit.Wait(ctx); err != nil {
+		return r.postpone(ctx, was, err, firstPause, true)
+	}
+	now := r.cfg.Now()
+	b, err := r.cfg.Book.BeginUsage(ctx, was, now, now.Add(-r.cfg.Oldest))
+	if errors.Is(err, ledger.ErrConflict) {
+		return nil // somebody else has it by now
+	}
+	if err != nil {
+		return err
+	}
+	request, cancel := context.WithTimeout(ctx, oneRequest)
+	err = r.cfg.Stripe.Send(request, Event{Identifier: b.Identifier, Attempt: b.Attempts, Customer: customer, Seconds: b.Seconds, At: b.Minute})
+	cancel()
+	switch {
+	case err == nil:
+		r.cfg.Metrics.attempts.WithLabelValues(taken).Inc()
+		b.DueAt, b.Problem = r.cfg.Now().Add(r.cfg.Look), ""
+		return r.save(ctx, b)
+	case errors.Is(err, ErrKnown):
+		r.cfg.Metrics.attempts.WithLabelValues(known).Inc()
+		b.State, b.DueAt, b.Problem = ledger.UsageKnown, r.cfg.Now().Add(r.cfg.Look), "Stripe has the event, but does not count it yet"
+		return r.save(ctx, b)
+	case errors.Is(err, ErrRefused):
+		// As before the attempt: what was known of earlier ones still is.
+		r.cfg.Metrics.attempts.WithLabelValues(refused).Inc()
+		b.State, b.SentAt, b.AbsentAt = was.State, was.SentAt, was.AbsentAt
+		return r.postpone(ctx, b, err, pause(b.Attempts), !itsOwn(err))
+	}
+	r.cfg.Metrics.attempts.WithLabelValues(unsure).Inc()
+	return r.postpone(ctx, b, fmt.Errorf("nobody knows whether it arrived: %w", err), r.cfg.Look, true)
+}
+
+// itsOwn tells whether an error is that of one batch, and others may do better.
+func itsOwn(err error) bool {
+	return errors.Is(err, ErrRefused) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrMeter)
+}
+
+// look looks for a batch that may be with Stripe in its minute.
+func (r *Reporter) look(ctx context.Context, b ledger.UsageBatch, customer string) error {
+	var sum int64
+	_, err := r.ask(ctx, func(ctx context.Context) (_ string, err error) {
+		sum, err = r.cfg.Stripe.Sum(ctx, customer, b.Minute)
+		return "", err
+	})
+	if err != nil {
+		return r.postpone(ctx, b, err, firstPause, !itsOwn(err))
+	}
+	now := r.cfg.Now()
+	switch {
+	case sum == b.Seconds:
+		r.cfg.Metrics.proven.Inc()
+		r.cfg.Metrics.seconds.Add(float64(b.Seconds))
+		b.State, b.ProvenAt, b.AbsentAt, b.DueAt, b.Problem = ledger.UsageProven, now, time.Time{}, time.Time{}, ""
+		return r.save(ctx, b)
+	case sum != 0:
+		r.cfg.Metrics.wrong.Inc()
+		r.cfg.Log.Error("Stripe holds something else than was reported", logBatch, b.Identifier, "reported_seconds", b.Seconds, "found_seconds", sum)
+		b.State, b.AbsentAt, b.DueAt = ledger.UsageWrong, time.Time{}, now.Add(longPause)
+		b.Problem = fmt.Sprintf("Stripe has %d seconds in its minute, %s", sum, b.Minute.Format(time.RFC3339))
+		return r.save(ctx, b)
+	case b.AbsentAt.IsZero():
+		if b.State == ledger.UsageWrong {
+			b.State = ledger.UsageSent
+		}
+		b.AbsentAt, b.DueAt = now, now.Add(min(r.cfg.Look, r.cfg.Absent))
+		return r.save(ctx, b)
+	case b.State == ledger.UsageKnown && now.Sub(b.SentAt) < r.cfg.Known:
+		b.DueAt = now.Add(longPause)
+		return r.save(ctx, b)
+	case now.Sub(b.AbsentAt) < r.cfg.Absent:
+		b.DueAt = now.Add(min(r.cfg.Look, b.AbsentAt.Add(r.cfg.Absent).Sub(now)))
+		return r.save(ctx, b)
+	}
+	return r.send(ctx, b, customer)
+}
+
+// measure shows what waits.
+func (r *Reporter) measure(ctx context.Context) {
+	queue, err := r.cfg.Book.UsageQueue(ctx)
+	if err != nil {
+		return // the round has said so
+	}
+	waiting := make(map[ledger.UsageState]int64)
+	var oldest time.Time
+	for _, q := range queue {
+		waiting[q.State] = q.Batches
+		if oldest.IsZero() || q.Oldest.Before(oldest) {
+			oldest = q.Oldest
+		}
+	}
+	for _, state := range []ledger.UsageState{ledger.UsageFrozen, ledger.UsageSent, ledger.UsageKnown, ledger.UsageWrong} {
+		r.cfg.Metrics.waiting.WithLabelValues(string(state)).Set(float64(waiting[state]))
+	}
+	age := 0.0
+	if !oldest.IsZero() {
+		age = r.cfg.Now().Sub(oldest).Seconds()
+	}
+	r.cfg.Metrics.oldest.Set(age)
+}
