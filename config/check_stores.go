@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -45,6 +46,11 @@ func (c checker) sip() {
 		}
 		c.fail("sip.listen", s.Listen, "is not an address", remedy)
 		return
+	}
+	if host, _, err := net.SplitHostPort(s.Advertise); s.Advertise != "" && (err != nil || host == "" || strings.ContainsAny(s.Advertise, " /<>;?@\"")) {
+		c.fail("sip.advertise", s.Advertise, "is not host:port", "write the host and port by which switches reach the announcer, such as 192.0.2.7:5092")
+	} else if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		c.fail("sip.advertise", s.Advertise, "is no address that a switch can call", "write the one by which switches reach this host")
 	}
 	if c.sound("sip.peers") && len(s.Peers) == 0 {
 		c.fail("sip.peers", "", "is empty, so nobody could ask for an announcement",

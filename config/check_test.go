@@ -50,6 +50,9 @@ func TestRules(t *testing.T) {
 
 		{"announcer on TCP's words", "sip: {listen: 'udp:127.0.0.1:5092'}", "", "sip.listen", "not an address", "UDP without saying so"},
 		{"announcer by a name", "sip: {listen: 'sidecar:5092'}", "", "sip.listen", "not an address", "IP address"},
+		{"announcer advertised as everywhere", "sip: {advertise: '0.0.0.0:5092'}", "", "sip.advertise", "no address that a switch can call", "reach this host"},
+		{"announcer advertised without port", "sip: {advertise: pbx.example}", "", "sip.advertise", "not host:port", "192.0.2.7:5092"},
+		{"announcer advertised by name", "sip: {listen: '0.0.0.0:5092', peers: [10.0.0.0/8], advertise: 'sidecar.example:5092'}", "", "", "", ""},
 		{"announcer beside hook", "sip: {listen: '127.0.0.1:8402'}", "", "", "", ""},
 		{"no announcer, no rules", "sip: {listen: '', peers: [], rtp_ports: 1-2}", "", "", "", ""},
 		{"no peers", "sip: {peers: []}", "", "sip.peers", "nobody could ask", `sip.listen to ""`},
@@ -265,6 +268,7 @@ func TestWarnings(t *testing.T) {
 		"stripe: {key: sk_test_1}":                                              "polling only",
 		"stripe: {webhook_secret: whsec_1}":                                     "nothing is sold",
 		"sip: {listen: '0.0.0.0:5092'}":                                         "lets only this machine ask",
+		"sip: {listen: ':5092'}":                                                "denials come without sip_uri",
 		"sip: {listen: '0.0.0.0:5092', peers: [0.0.0.0/0]}":                     "lets everybody use the announcer",
 		"calls: {slice: 20s}":                                                   "warned later",
 		"switches: [{name: a}]":                                                 "switch's own timer",

@@ -83,6 +83,7 @@ type Ops struct {
 // SIP is the announcer, which plays prompts over early media.
 type SIP struct {
 	Listen           string         `koanf:"listen" default:"127.0.0.1:5092" doc:"UDP address of the announcer. Empty: no announcer"`
+	Advertise        string         `koanf:"advertise" doc:"host:port by which switches reach the announcer, for the addresses the sidecar gives out. Empty: sip.listen"`
 	Peers            []netip.Prefix `koanf:"peers" default:"127.0.0.0/8" doc:"Addresses (CIDR) that may ask for an announcement"`
 	RTPPorts         PortRange      `koanf:"rtp_ports" default:"20000-24999" doc:"UDP ports for audio; each announcement takes an even one"`
 	MaxAnnouncements int            `koanf:"max_announcements" default:"500" min:"1" max:"32000" doc:"Announcements at once; more get the final reply without audio"`

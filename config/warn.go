@@ -44,6 +44,11 @@ func warnings(c *Config, modes map[string]fs.FileMode) []string {
 	if c.SIP.Listen != "" && !loopback(c.SIP.Listen) && !slices.ContainsFunc(c.SIP.Peers, beyondLoopback) {
 		warn("sip.listen %s is reached over the network, but sip.peers lets only this machine ask", c.SIP.Listen)
 	}
+	if host, _, ok := listen(c.SIP.Listen); ok && c.SIP.Advertise == "" {
+		if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+			warn("sip.listen %s names no host, so denials come without sip_uri: set sip.advertise to the host:port by which switches reach it", c.SIP.Listen)
+		}
+	}
 	for _, p := range c.SIP.Peers {
 		if p.Bits() == 0 && c.SIP.Listen != "" && !loopback(c.SIP.Listen) {
 			warn("sip.peers %s lets everybody use the announcer", p)

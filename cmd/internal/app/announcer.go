@@ -33,7 +33,7 @@ func openAnnouncer(c *config.Config, prompts *audio.Library, log *slog.Logger, r
 	for i, p := range c.SIP.Peers {
 		peers[i] = p.String()
 	}
-	s, err := announce.New(announce.Config{Listen: c.SIP.Listen, Peers: peers, Mode: announce.Mode(c.Audio.Mode), PortMin: c.SIP.RTPPorts.Low,
+	s, err := announce.New(announce.Config{Listen: c.SIP.Listen, Advertise: c.SIP.Advertise, Peers: peers, Mode: announce.Mode(c.Audio.Mode), PortMin: c.SIP.RTPPorts.Low,
 		PortMax: c.SIP.RTPPorts.High, MaxConcurrent: c.SIP.MaxAnnouncements}, prompts, log, announce.NewMetrics(reg))
 	if err != nil {
 		return nil, err

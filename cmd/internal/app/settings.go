@@ -1,6 +1,8 @@
 package app
 
 import (
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
@@ -37,8 +39,20 @@ func balanceConfig(c *config.Config, embedded bool) balance.Config {
 func hookConfig(c *config.Config) hook.Config {
 	return hook.Config{Listen: c.Hook.Listen, NoTCP: c.Hook.Listen == "", Socket: c.Hook.Socket, MaxBody: int(c.Hook.MaxBody), Language: c.Audio.Language, Token: c.Hook.Token.Reveal(),
 		TLSCert: c.Hook.TLS.Cert, TLSKey: c.Hook.TLS.Key, ClientCA: c.Hook.TLS.ClientCA,
-		AudioURL: c.Hook.AudioURL.Reveal(), Announcer: c.SIP.Listen, Deadline: c.Hook.Deadline, MaxConcurrent: c.Hook.MaxInFlight,
+		AudioURL: c.Hook.AudioURL.Reveal(), Announcer: announcerAddress(c), Deadline: c.Hook.Deadline, MaxConcurrent: c.Hook.MaxInFlight,
 		ExtraCostMax: orNone(c.Calls.MaxExtraCostMicros)}
+}
+
+// announcerAddress is where switches are sent for an announcement; empty: nowhere.
+func announcerAddress(c *config.Config) string {
+	if c.SIP.Advertise != "" {
+		return c.SIP.Advertise
+	}
+	host, _, err := net.SplitHostPort(c.SIP.Listen)
+	if ip, bad := netip.ParseAddr(host); err != nil || host == "" || bad == nil && ip.IsUnspecified() {
+		return ""
+	}
+	return c.SIP.Listen
 }
 
 func meterConfig(c *config.Config, normalize func(string) string) meter.Config {
