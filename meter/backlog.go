@@ -20,16 +20,17 @@ type entry struct {
 
 // line is what waits for one call, in order.
 type line struct {
-	key     authz.Key
-	entries []entry
-	account string // where the sweep found the call
-	need    int64  // sweeps after which an unknown call is given up; 0 = not unknown so far
-	due     int64
-	since   int64
-	tries   uint
-	slot    int
-	busy    bool
-	logged  bool
+	key          authz.Key
+	entries      []entry
+	account      string // where the sweep found the call
+	need         int64  // sweeps after which an unknown call is given up; 0 = not unknown so far
+	unknownSince int64  // ms; 0 = not unknown so far
+	due          int64
+	since        int64
+	tries        uint
+	slot         int
+	busy         bool
+	logged       bool
 }
 
 // backlog keeps what cannot be written yet, in order per call. It is never shed.
@@ -108,7 +109,7 @@ func (b *backlog) push(l *line, e entry) {
 		l.entries = append(l.entries[:at:at], append([]entry{e}, l.entries[at:]...)...)
 		b.entries++
 		b.unchecked++
-		l.need = 0
+		l.need, l.unknownSince = 0, 0
 		if !l.busy {
 			l.due = e.at
 			heap.Fix(&b.heap, l.slot)
@@ -168,7 +169,7 @@ func (b *backlog) done(l *line) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shift(l)
-	l.tries, l.need = 0, 0
+	l.tries, l.need, l.unknownSince = 0, 0, 0
 }
 
 func (b *backlog) shift(l *line) entry {
@@ -364,16 +365,24 @@ func (e *entry) kind() string {
 	return string(e.ev.Type)
 }
 
+// unknownLeast is how long at least a call is looked for, however often Redis is
+// swept: after Redis lost its data every sidecar puts back what it knows, and the
+// one that let the call go unchecked may be another.
+const unknownLeast = 15 * time.Second
+
 // unknown deals with a line whose call is not found.
 func (m *Meter) unknown(l *line) (wait int64, again bool) {
 	m.backlog.mu.Lock()
 	if l.need == 0 {
 		l.need = m.sweeps.twice()
 	}
+	if l.unknownSince == 0 {
+		l.unknownSince = nowMS()
+	}
 	l.account = ""
-	need := l.need
+	need, since := l.need, l.unknownSince
 	m.backlog.mu.Unlock()
-	if m.sweeps.done.Load() < need {
+	if m.sweeps.done.Load() < need || nowMS()-since < unknownLeast.Milliseconds() {
 		return l.wait(true), true
 	}
 	for _, e := range m.backlog.giveUp(l) {

@@ -26,7 +26,7 @@
 //
 //	rf:{pNN}:a:<account>   hash: books, rejects, and c:<switch>:<direction>:<call_id> for each call (format: package authz, packed.go)
 //	rf:{pNN}:accounts      set: the partition's accounts
-//	rf:{pNN}:outbox        stream: records that wait for the ledger
+//	rf:{pNN}:outbox        stream: records that wait for the ledger, and notices of calls that go on (package authz, notice.go)
 //	rf:{pNN}:index         hash: call key -> "epoch account" (NN is the call key's own partition), written off the decision path
 //	rf:{pNN}:filled        string: when the partition was filled from the ledger; missing means lost
 //	rf:{sys}:deployment    hash: what was fixed when the deployment was made
@@ -38,6 +38,7 @@
 //
 //	books    "available held seq calls day spent_that_day settled granted grant_seq status"
 //	rejects  "minute recorded uncounted": rejected records written in that minute, and those beyond its cap
+//	told     "kind at": the last notice of low credit in the outbox; gone with the next grant
 //
 // available + held + settled = granted always. seq rises with every change that
 // moves credit. The status is active, suspended, or active@<Unix ms> for an

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/hmsovereign/ringfence/cmd/internal/cli"
+	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 )
 
@@ -13,6 +16,7 @@ type stripeCmd struct {
 	Status stripeStatusCmd `cmd:"" help:"Show purchases and events, and what somebody has to look at."`
 	Resync stripeResyncCmd `cmd:"" help:"Read Stripe's list of events for what no webhook brought."`
 	Replay stripeReplayCmd `cmd:"" help:"Work an event again, its cause removed."`
+	Usage  stripeUsageCmd  `cmd:"" help:"Show what usage waits to be reported; turn an account's reporting on or off."`
 }
 
 // Help is shown by ringfence stripe --help.
@@ -77,6 +81,55 @@ func (k *stripeReplayCmd) Run(c *console) error {
 		Outcome string `json:"outcome"`
 	}) layout {
 		c.note("%s", a.Outcome)
+		return nil
+	})
+}
+
+type stripeUsageCmd struct {
+	Account string `arg:"" optional:"" help:"Account. None: show what waits."`
+	Report  string `enum:"on,off," default:"" placeholder:"on|off" help:"Report the account's usage from now on, or stop. What was used while it is off is never reported."`
+	remote
+}
+
+// Run shows or sets it.
+func (k *stripeUsageCmd) Run(c *console) error {
+	if k.Account == "" {
+		if k.Report != "" {
+			return errors.New("--report is set for one account: ringfence stripe usage ACCOUNT --report " + k.Report)
+		}
+		return ask(c, &k.remote, request{method: http.MethodGet, path: "stripe/usage"}, func(a *struct {
+			Reporting bool                `json:"reporting"`
+			Waiting   []ledger.UsageQueue `json:"waiting"`
+		}) layout {
+			if !a.Reporting {
+				c.note("usage is not reported: stripe.key and stripe.usage.report turn it on")
+			}
+			if len(a.Waiting) == 0 {
+				c.note("nothing waits")
+				return nil
+			}
+			t := cli.NewTable("state", "batches", "seconds", "oldest hour")
+			for _, q := range a.Waiting {
+				t.Row(string(q.State), fmt.Sprint(q.Batches), fmt.Sprint(q.Seconds), q.Oldest.UTC().Format(time.RFC3339))
+			}
+			return t
+		})
+	}
+	q := request{method: http.MethodGet, path: "accounts/" + url.PathEscape(k.Account) + "/usage-reporting"}
+	if k.Report != "" {
+		q.method, q.path = http.MethodPost, q.path+"/"+k.Report
+	}
+	return ask(c, &k.remote, q, func(a *struct {
+		Report, Reporting bool
+	}) layout {
+		switch {
+		case !a.Report:
+			c.note("usage of %s is not reported to Stripe", k.Account)
+		case a.Reporting:
+			c.note("usage of %s is reported to Stripe", k.Account)
+		default:
+			c.note("usage of %s will be reported to Stripe once stripe.key and stripe.usage.report are set", k.Account)
+		}
 		return nil
 	})
 }

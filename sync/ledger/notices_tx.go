@@ -61,6 +61,17 @@ func (tx *Tx) LockAccount(ctx context.Context, account string) (Totals, error) {
 	return tx.lockTotals(ctx, account)
 }
 
+// LockAccounts is LockAccount for several, in the order of their ids; those that are not known are left out.
+func (tx *Tx) LockAccounts(ctx context.Context, accounts []string) (map[string]Totals, error) {
+	found := make(map[string]Totals, len(accounts))
+	err := tx.c.Query(ctx, tx.sql.SumsLocked, []any{accounts}, func(row Scanner) error {
+		t, err := readTotals(row)
+		found[t.Account] = t
+		return err
+	})
+	return found, err
+}
+
 // KnownCalls is [Ledger.KnownCalls] within a transaction.
 func (tx *Tx) KnownCalls(ctx context.Context, uids []uuid.UUID) (map[uuid.UUID]authz.State, error) {
 	known := make(map[uuid.UUID]authz.State, len(uids))

@@ -13,7 +13,7 @@ type shopStatements struct {
 	PurchaseInsert, PurchaseUpdate, Purchase, PurchaseOf, PurchasesOfAccount, PurchasesAside, PurchasesClaim, PurchasesCount string
 	TopUpsSince, TopUpOpen, Payback, PaybackInsert, PaybacksSum                                                              string
 	InvoicePut, Invoice, InvoicesOfAccount, InvoicesCount                                                                    string
-	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest                       string
+	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest, EventsPrune          string
 	Mark, MarkClaim, MarkMove                                                                                                string
 	TopUpPut, TopUp, TopUpsEnabled, CardPut                                                                                  string
 }

@@ -97,6 +97,15 @@ func (l *Ledger) changeEvent(ctx context.Context, id string, change func(*Stripe
 	return wrap("change an event", err)
 }
 
+// PruneEvents forgets events that were worked before a time, and tells how many.
+func (l *Ledger) PruneEvents(ctx context.Context, before time.Time) (n int64, err error) {
+	err = l.Update(ctx, func(tx *Tx) (err error) {
+		n, err = tx.c.Exec(ctx, tx.sql.EventsPrune, kept(before))
+		return err
+	})
+	return n, wrap("prune events", err)
+}
+
 // Event returns an event. Errors: ErrNotFound.
 func (l *Ledger) Event(ctx context.Context, id string) (StripeEvent, error) {
 	var e StripeEvent

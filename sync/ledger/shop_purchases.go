@@ -111,9 +111,13 @@ func (l *Ledger) Purchases(ctx context.Context, account string, limit, offset in
 	return l.purchases(ctx, l.sql.PurchasesOfAccount, account, rows(limit), rows(offset))
 }
 
-// PurchasesAside returns purchases with a problem that somebody has to look at, newest first.
+// AwaitsCustomer is the problem of a purchase that only the customer can bring on: a payment that the bank wants
+// confirmed.
+const AwaitsCustomer = "the bank wants the customer to confirm the payment"
+
+// PurchasesAside returns purchases with a problem that an operator has to look at, newest first.
 func (l *Ledger) PurchasesAside(ctx context.Context, limit int) ([]Purchase, error) {
-	return l.purchases(ctx, l.sql.PurchasesAside, rows(limit))
+	return l.purchases(ctx, l.sql.PurchasesAside, AwaitsCustomer, rows(limit))
 }
 
 func (l *Ledger) purchases(ctx context.Context, sql string, args ...any) ([]Purchase, error) {

@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/hmsovereign/ringfence/authz/credit"
 )
 
@@ -23,6 +25,17 @@ func (l *Ledger) TopUp(ctx context.Context, account string) (TopUp, error) {
 // ChangeTopUp lets change alter an account's auto top-up, which is all zero where none was set, while nothing else
 // does. Errors: ErrNotFound (the account), ErrInvalid, and those of change.
 func (l *Ledger) ChangeTopUp(ctx context.Context, account string, change func(*TopUp) error) (TopUp, error) {
+	return l.changeTopUp(ctx, account, change, func(*Tx, *TopUp) error { return nil })
+}
+
+// FailTopUp is ChangeTopUp where one could not be paid: the customer is told of the problem, once for an id.
+func (l *Ledger) FailTopUp(ctx context.Context, account string, id uuid.UUID, change func(*TopUp) error) (TopUp, error) {
+	return l.changeTopUp(ctx, account, change, func(tx *Tx, t *TopUp) error {
+		return tx.Notify(ctx, Notice{Account: account, Event: NoticeTopUpFailed, ID: id, Problem: t.Problem, PayURL: t.PayURL})
+	})
+}
+
+func (l *Ledger) changeTopUp(ctx context.Context, account string, change func(*TopUp) error, then func(*Tx, *TopUp) error) (TopUp, error) {
 	var t TopUp
 	err := l.Update(ctx, func(tx *Tx) error {
 		if _, err := tx.lockTotals(ctx, account); err != nil {
@@ -42,7 +55,10 @@ func (l *Ledger) ChangeTopUp(ctx context.Context, account string, change func(*T
 			return err
 		}
 		_, err = tx.c.Exec(ctx, tx.sql.TopUpPut, t.Account, t.Enabled, int64(t.Below), int64(t.Units), t.MaxPerDay, t.Declined, t.NotBefore, t.Problem, t.PayURL, t.UpdatedAt)
-		return err
+		if err != nil {
+			return err
+		}
+		return then(tx, &t)
 	})
 	if err != nil {
 		return TopUp{}, wrap(fmt.Sprintf("change the top-up of account %q", account), err)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -119,14 +120,18 @@ func (n *Notifier) Ended(ctx context.Context, tx *ledger.Tx, changes []ledger.Ch
 	if err != nil {
 		return err
 	}
+	var wanting []string
 	for _, id := range slices.Sorted(maps.Keys(accounts)) {
-		if _, told := b.alerts[id]; !told && len(b.hooks[id]) == 0 {
-			continue
+		if _, told := b.alerts[id]; told || len(b.hooks[id]) > 0 {
+			wanting = append(wanting, id)
 		}
-		totals, err := tx.Totals(ctx, id)
-		if err != nil {
-			return err
-		}
+	}
+	all, err := tx.LockAccounts(ctx, wanting) // the ingest has locked them before
+	if err != nil {
+		return err
+	}
+	for _, id := range wanting {
+		totals := all[id]
 		// The balance after each call: from the last one back.
 		left := totals.Balance()
 		after := make(map[uuid.UUID]credit.Units)
@@ -190,12 +195,12 @@ func (b *batch) fall(ctx context.Context, id, event string, left credit.Units) e
 	alerts := b.alerts[id]
 	w, hooked := b.hooks[id][""]
 	mail := alerts.Email && b.n.mailer != nil
-	if !hooked && !mail {
-		return nil
-	}
-	cross := b.tx.FellLow
+	cross, told := b.tx.FellLow, alerts.LowAt
 	if event == EventExhausted {
-		cross = b.tx.RanOut
+		cross, told = b.tx.RanOut, alerts.ExhaustedAt
+	}
+	if !hooked && !mail || !told.IsZero() {
+		return nil
 	}
 	first, err := cross(ctx, id)
 	if err != nil || !first {
@@ -299,7 +304,7 @@ func (n *Notifier) live(ctx context.Context, tx *ledger.Tx, notices []authz.Noti
 func (n *Notifier) Happened(ctx context.Context, tx *ledger.Tx, what ledger.Notice) error {
 	id := what.Account
 	b, err := n.open(ctx, tx, []string{id})
-	if err != nil || b.nobody() {
+	if err != nil || len(b.hooks) == 0 && len(b.alerts) == 0 { // one who listens no more may have been told before
 		return err
 	}
 	totals, err := tx.LockAccount(ctx, id)
@@ -329,10 +334,18 @@ func (b *batch) granted(ctx context.Context, g *authz.Grant, left credit.Units) 
 	if g.Units <= 0 {
 		return nil
 	}
-	below := b.alerts[g.Account].Below
-	if err := b.tx.Rearm(ctx, g.Account, left >= below+below/hysteresis, left >= credit.PerCredit); err != nil {
+	alerts := b.alerts[g.Account]
+	low, exhausted := left >= alerts.Below+alerts.Below/hysteresis, left >= credit.PerCredit
+	if err := b.tx.Rearm(ctx, g.Account, low, exhausted); err != nil {
 		return err
 	}
+	if low {
+		alerts.LowAt = time.Time{}
+	}
+	if exhausted {
+		alerts.ExhaustedAt = time.Time{}
+	}
+	b.alerts[g.Account] = alerts
 	w, ok := b.hooks[g.Account][""]
 	if !ok {
 		return nil

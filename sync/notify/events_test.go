@@ -264,6 +264,18 @@ func TestBalanceExhausted(t *testing.T) {
 	same(t, "told", r.balances(), []string{"balance-exhausted 0", "credits-added 10 10", "balance-exhausted 0"})
 }
 
+// What a customer was told before is armed again by a grant that nobody hears of.
+func TestRearmedUnheard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, quick())
+	r.ingest(r.call(500 * 60))
+	r.set("", "")
+	r.grant(10, "unheard")
+	r.set("", r.hook.URL)
+	r.ingest(r.call(10 * 60))
+	same(t, "told", r.balances(), []string{"balance-exhausted 0", "balance-exhausted 0"})
+}
+
 func TestTopUpFailed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, quick())

@@ -145,14 +145,24 @@ func (n *Notifier) dispatch(ctx, hard context.Context, wg *sync.WaitGroup) {
 			n.log.Info("the queue of customers' messages is read again")
 		}
 		failing = err != nil
-		t := time.NewTimer(n.cfg.Poll)
-		select {
-		case <-t.C:
-		case <-n.look:
-		case <-ctx.Done():
+		// However many ask for a look, there is one in a tenth of the time between two.
+		if wait(ctx, n.cfg.Poll/10, nil) {
+			wait(ctx, n.cfg.Poll-n.cfg.Poll/10, n.look)
 		}
-		t.Stop()
 	}
+}
+
+// wait waits for a time, or until it is woken; false: ctx is done.
+func wait(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-woken:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 func (n *Notifier) dispatchOnce(ctx, hard context.Context, wg *sync.WaitGroup, slots chan struct{}, freed *bool) error {

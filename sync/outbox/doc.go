@@ -15,4 +15,8 @@
 // one group, so whatever a dead reader left pending is the next one's first
 // read. Two readers for a moment (a lease that ran out unnoticed) do no harm:
 // the ledger counts a record once, and acknowledging twice is nothing.
+//
+// Between the records stand notices of calls that go on, for customers who want
+// to hear of them. They are handed on before the records that came with them, so
+// that a customer hears of an answer before the end.
 package outbox

@@ -321,3 +321,9 @@ func (w *world) once() {
 		w.Errorf("%d records are set aside, want %d", total, len(w.refused))
 	}
 }
+
+// notice appends a notice, written as a record of a live call.
+func (w *world) notice(r *authz.Record) {
+	w.Helper()
+	must(w, w.rdb.XAdd(context.Background(), &redis.XAddArgs{Stream: w.stream(r.Account), Values: []string{"r", text(r)}}).Err())
+}

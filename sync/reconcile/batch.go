@@ -149,23 +149,21 @@ func (r *Rebuilder) reopen(ctx context.Context, token string, shut map[string]bo
 
 const drainEvery = 25 * time.Millisecond
 
-// drain waits until the ledger has what a partition's outbox holds now.
+// drain waits until the ledger has what a partition's outbox holds now. Errors:
+// errWaiting, authz.ErrDown.
 func (r *Rebuilder) drain(ctx context.Context, p int, most time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
+	deadline := time.Now().Add(most)
 	end, err := r.store.OutboxEnd(ctx, p)
 	if err != nil {
 		return err
 	}
 	for {
 		done, err := r.store.OutboxDrained(ctx, p, end)
-		switch {
-		case done && err == nil:
-			return nil
-		case ctx.Err() != nil || err == nil && !sleep(ctx, drainEvery):
-			return fmt.Errorf("partition %d: %w: %w", p, errWaiting, ctx.Err())
-		case err != nil:
+		if err != nil || done {
 			return err
+		}
+		if time.Now().After(deadline) || !sleep(ctx, drainEvery) {
+			return fmt.Errorf("partition %d: %w", p, errWaiting)
 		}
 	}
 }

@@ -134,9 +134,13 @@ func TestRebuildUnderLoad(t *testing.T) {
 			}
 			for i := range 8 {
 				s := w.sidecars[i%2]
-				done, err := s.rebuilder.Repair(ctx, id)
-				must(t, err)
-				equal(t, "repaired", done, true)
+				eventually(t, func() error { // a busy machine may need longer than an account is shut
+					done, err := s.rebuilder.Repair(ctx, id)
+					if err == nil && !done {
+						err = errors.New("not repaired")
+					}
+					return err
+				})
 			}
 			close(stop)
 			wg.Wait()
@@ -169,7 +173,7 @@ func eventually(t fataler, step func() error) {
 // A ledger that is away shuts nothing: Redis may have gone back or not, calls go on.
 func TestLedgerAwayShutsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, func(c *reconcile.Config) { c.Drain, c.Shut = 50*time.Millisecond, 50*time.Millisecond })
+	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, func(c *reconcile.Config) { c.Drain, c.Shut = time.Second, time.Second })
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.otherProcess()

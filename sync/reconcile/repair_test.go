@@ -34,7 +34,7 @@ func (w *world) inOrder(t fataler, s *sidecar, id string) {
 	}
 }
 
-// vanish takes the records that wait out of the outbox.
+// vanish takes the records that wait out of the outbox, and out of the readers' hands. The ledger must be full.
 func (w *world) vanish() (texts []string) {
 	w.Helper()
 	for p := range partitions {
@@ -44,6 +44,13 @@ func (w *world) vanish() (texts []string) {
 			texts = append(texts, fmt.Sprint(m.Values["r"]))
 			must(w, w.rdb.XDel(ctx, w.store.OutboxKey(p), m.ID).Err())
 		}
+		eventually(w, func() error {
+			left, err := w.rdb.XPending(ctx, w.store.OutboxKey(p), "ledger").Result()
+			if err == nil && left.Count > 0 {
+				err = fmt.Errorf("%d entries are in a reader's hands", left.Count)
+			}
+			return err
+		})
 	}
 	return texts
 }

@@ -99,7 +99,7 @@ func (b *book) err() error {
 }
 
 func (b *book) Ingest(ctx context.Context, records []authz.Record, then ...ledger.Then) ([]ledger.Result, error) {
-	if err := b.err(); err != nil || b.full.Load() {
+	if err := b.err(); err != nil || b.full.Load() && len(records) > 0 {
 		return nil, ledger.ErrUnavailable
 	}
 	return b.Ledger.Ingest(ctx, records, then...)

@@ -148,6 +148,9 @@ func (s *Service) taxRate(ctx context.Context, tax vat.Tax) (string, error) {
 func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing) (*stripe.CheckoutSession, error) {
 	made, err := s.api.sessions.New(sessionOf(ctx, &p, b.Customer))
 	if err != nil {
+		s.mu.Lock()
+		clear(s.rates) // somebody may have put a tax rate away
+		s.mu.Unlock()
 		return nil, translate("make a Checkout session for purchase "+p.ID.String(), err)
 	}
 	_, err = s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error {
@@ -257,7 +260,7 @@ func nextLook(now time.Time, attempts int64) time.Time {
 // workPurchases looks at the purchases that are due: what a missed webhook would have told, and what a crash left half done.
 func (s *Service) workPurchases(ctx context.Context) error {
 	for ctx.Err() == nil {
-		p, err := s.ledger.ClaimPurchase(ctx, s.cfg.Lease)
+		p, err := s.ledger.ClaimPurchase(ctx, s.cfg.Claim)
 		if nothing(err) {
 			return nil
 		}
@@ -290,8 +293,8 @@ func (s *Service) workPurchase(ctx context.Context, p ledger.Purchase) error {
 		switch {
 		case now.State == ledger.PurchaseOpen:
 			now.DueAt = nextLook(s.cfg.Now(), p.Attempts)
-		case now.State == ledger.PurchasePaid && err != nil && now.Attempts < settledLooks:
-			now.DueAt = nextLook(s.cfg.Now(), p.Attempts)
+		case now.State == ledger.PurchasePaid && (err != nil || now.Invoice == "") && now.Attempts < settledLooks:
+			now.DueAt = nextLook(s.cfg.Now(), p.Attempts) // the invoice may take a while
 		default:
 			now.DueAt = time.Time{}
 		}

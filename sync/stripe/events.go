@@ -178,7 +178,7 @@ func (s *Service) workEvents(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			}
-			e, err := s.ledger.ClaimEvent(ctx, 2*s.cfg.Lease)
+			e, err := s.ledger.ClaimEvent(ctx, s.cfg.Claim)
 			if err != nil {
 				<-free
 				if !nothing(err) && ctx.Err() == nil {
@@ -254,9 +254,10 @@ func (s *Service) settle(ctx context.Context, e *ledger.StripeEvent) error {
 
 const (
 	markEvents = "stripe-events"
-	overlap    = 15 * time.Minute // events may be listed later than they happened
-	firstRead  = time.Hour        // before the first start
-	inFlight   = 30 * time.Second // how long a webhook may be on its way
+	overlap    = 15 * time.Minute    // events may be listed later than they happened
+	firstRead  = time.Hour           // before the first start
+	inFlight   = 30 * time.Second    // how long a webhook may be on its way
+	keepEvents = 90 * 24 * time.Hour // after they were worked; Stripe lists those of 30 days
 )
 
 // poll reads Stripe's list of events for those that no webhook brought. One sidecar at a time does.
@@ -280,6 +281,9 @@ func (s *Service) poll(ctx context.Context) error {
 	if n > 0 && s.cfg.WebhookSecret != "" {
 		s.met.missed.Add(float64(n))
 		s.log.Warn("events of Stripe's came by its list and not by webhook", "events", n)
+	}
+	if _, err := s.ledger.PruneEvents(ctx, now.Add(-keepEvents)); err != nil {
+		return err
 	}
 	return s.ledger.MoveMark(ctx, markEvents, now)
 }

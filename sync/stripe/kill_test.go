@@ -73,13 +73,12 @@ func TestKilledAtEachStep(t *testing.T) {
 
 // killed has a purchase and a refund worked by a sidecar that is killed at a step (0: never); it tells how many it took.
 func killed(t *testing.T, at int64) int64 {
-	const lease = 400 * time.Millisecond
 	r := newRig(t)
 	acme := r.account("acme")
 	made := r.buy(r.shop(), acme, 500)
 	f := newFreezer(at)
 	_, stop := r.start(func(c *stripe.Config) {
-		c.Transport, c.Lease, c.Poll = freezing{f, r.next}, lease, time.Hour
+		c.Transport, c.Claim, c.Poll = freezing{f, r.next}, time.Second, time.Hour
 		c.Apply = func(ctx context.Context, account string) {
 			f.moment()
 			r.balances.apply(ctx, account)
@@ -101,7 +100,7 @@ func killed(t *testing.T, at int64) int64 {
 		case <-time.After(8 * time.Second):
 			t.Log("it took fewer steps this time")
 		}
-		r.start(func(c *stripe.Config) { c.Lease = lease })
+		r.start()
 	}
 	r.spendable(acme, want)
 	r.quiet()

@@ -88,7 +88,7 @@ func TestTaxes(t *testing.T) {
 			r.fake.SetTaxIDStatus(c.vat, string(c.status))
 		}
 		a := r.account(c.name, func(b *ledger.Billing) { b.Country, b.VATID = c.country, c.vat })
-		services.Eventually(t, 10*time.Second, func() error {
+		services.Eventually(t, patience, func() error {
 			b, err := r.ledger.Billing(context.Background(), a)
 			if err == nil && b.VATStatus != c.status {
 				err = errors.Join(fmt.Errorf("%s is %s", b.VATID, b.VATStatus), r.desk.Refresh(context.Background(), b.Customer))
@@ -214,7 +214,7 @@ func TestNobodyPays(t *testing.T) {
 	made := r.buy(s, acme, 100)
 	check(t, r.fake.Decline(made.Purchase.Session))
 	r.fake.Advance(time.Hour)
-	services.Eventually(t, 20*time.Second, func() error {
+	services.Eventually(t, patience, func() error {
 		p, err := r.ledger.Purchase(context.Background(), made.Purchase.ID)
 		if err == nil && p.State != ledger.PurchaseExpired {
 			err = fmt.Errorf("purchase is %s", p.State)

@@ -22,6 +22,9 @@ import (
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake/stripefaketest"
 )
 
+// patience bounds each wait for something that has no time of its own.
+const patience = 90 * time.Second
+
 const (
 	secret = "whsec_test"
 	site   = "https://customer.example"
@@ -50,21 +53,25 @@ type rig struct {
 	shops []*stripe.Service
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*stripefake.Config)) *rig {
 	t.Helper()
 	return newRigOn(t, func() (*ledger.Ledger, error) {
 		return sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	})
+	}, change...)
 }
 
 // newRigOn makes one on another kind of ledger.
-func newRigOn(t testing.TB, open func() (*ledger.Ledger, error)) *rig {
+func newRigOn(t testing.TB, open func() (*ledger.Ledger, error), change ...func(*stripefake.Config)) *rig {
 	t.Helper()
 	l, err := open()
 	check(t, err)
 	t.Cleanup(func() { check(t, l.Close()) })
 	check(t, l.Migrate(t.Context()))
-	fake, err := stripefake.New(stripefake.Config{})
+	var cfg stripefake.Config
+	for _, c := range change {
+		c(&cfg)
+	}
+	fake, err := stripefake.New(cfg)
 	check(t, err)
 	t.Cleanup(func() { check(t, fake.Close()) })
 	url, err := fake.Start("")
@@ -94,7 +101,7 @@ func (r *rig) webhook(w http.ResponseWriter, req *http.Request) {
 func (r *rig) config() stripe.Config {
 	return stripe.Config{Key: stripefake.Key, WebhookSecret: secret, URL: r.url, Ledger: r.ledger, Customers: r.desk, Balances: r.balances,
 		Apply: r.balances.apply, PublicURL: "https://pay.example", Origins: []string{site}, Packages: []int64{100, 500},
-		Poll: 200 * time.Millisecond, TopUpEvery: 50 * time.Millisecond, Lease: time.Second, Transport: r.next,
+		Poll: 200 * time.Millisecond, TopUpEvery: 50 * time.Millisecond, Transport: r.next,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
@@ -181,7 +188,7 @@ func (r *rig) granted(account string) credit.Units {
 // spendable waits until an account can spend so much.
 func (r *rig) spendable(account string, want credit.Units) {
 	r.t.Helper()
-	services.Eventually(r.t, 20*time.Second, func() error {
+	services.Eventually(r.t, patience, func() error {
 		b, err := r.balances.Balance(context.Background(), account)
 		if err == nil && b.Available != want {
 			err = fmt.Errorf("account %s can spend %d, want %d", account, b.Available, want)
@@ -194,11 +201,14 @@ func (r *rig) spendable(account string, want credit.Units) {
 func (r *rig) quiet() {
 	r.t.Helper()
 	check(r.t, r.fake.Flush(context.Background()))
-	services.Eventually(r.t, 30*time.Second, func() error {
+	services.Eventually(r.t, patience, func() error {
 		n, err := r.ledger.ShopCounts(context.Background())
 		if err == nil && n.Waiting > 0 {
 			_, failing, _ := r.ledger.EventsAside(context.Background(), 3)
-			err = fmt.Errorf("%d events wait, %+v", n.Waiting, failing)
+			err = fmt.Errorf("%d events wait", n.Waiting)
+			for _, e := range failing {
+				err = fmt.Errorf("%w; %s %s: %s", err, e.Type, e.ID, e.Problem)
+			}
 		}
 		return err
 	})

@@ -66,7 +66,8 @@ type Config struct {
 	TopUpEvery time.Duration // between two looks at the balances of accounts with a top-up, 2 s
 	Expires    time.Duration // how long a purchase can be paid, 1 h; Stripe wants 30 min to 24 h
 	Workers    int           // events worked at once, 4
-	Lease      time.Duration // how long one sidecar has an event or purchase for itself, which bounds its work, 10 s
+	Lease      time.Duration // how long the work on one event or purchase may take, 10 s
+	Claim      time.Duration // how long one sidecar has it for itself, 2 x Lease; two at one do no harm
 
 	Transport http.RoundTripper // to Stripe; nil: Go's own
 	Now       func() time.Time
@@ -80,6 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.TaxMode, c.Seller = cmp.Or(c.TaxMode, TaxTable), cmp.Or(c.Seller, "NL")
 	c.Poll, c.TopUpEvery, c.Expires = cmp.Or(c.Poll, time.Minute), cmp.Or(c.TopUpEvery, 2*time.Second), cmp.Or(c.Expires, time.Hour)
 	c.Workers, c.Lease = cmp.Or(c.Workers, 4), cmp.Or(c.Lease, lease)
+	c.Claim = cmp.Or(c.Claim, 2*c.Lease)
 	if c.Rates == nil {
 		rates, err := vat.BuiltIn()
 		if err != nil {

@@ -94,7 +94,7 @@ func (s *Service) suspicious(ctx context.Context, p ledger.Purchase, format stri
 			return nil
 		})
 		if noted != nil {
-			return errors.Join(err, noted)
+			return fmt.Errorf("keep aside (%v): %w", err, noted) // it is found again
 		}
 		s.log.Error("purchase kept aside", logAccount, p.Account, logPurchase, p.ID, logError, err)
 	}
@@ -138,8 +138,11 @@ func (s *Service) settleInvoice(ctx context.Context, id string) error {
 	}
 	if p.Invoice == "" {
 		_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Invoice = v.ID; return nil })
-		if err != nil {
+		switch {
+		case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrExists):
 			return s.suspicious(ctx, p, "%s", err)
+		case err != nil:
+			return err
 		}
 	}
 	switch {

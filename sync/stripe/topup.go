@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stripe/stripe-go/v76"
 
 	"github.com/hmsovereign/ringfence/authz"
@@ -167,7 +168,7 @@ func (s *Service) topUp(ctx context.Context, t *ledger.TopUp) error {
 
 // stopTopUp turns a top-up off that cannot work.
 func (s *Service) stopTopUp(ctx context.Context, account, why string) error {
-	_, err := s.ledger.ChangeTopUp(ctx, account, func(t *ledger.TopUp) error {
+	_, err := s.ledger.FailTopUp(ctx, account, uuid.Nil, func(t *ledger.TopUp) error {
 		t.Enabled, t.Problem = false, why
 		return nil
 	})
@@ -199,14 +200,11 @@ func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
 	if now.After(p.ExpiresAt) {
 		return s.declined(ctx, &p, v, "The payment was not confirmed in time.", "not confirmed in time")
 	}
-	if p.Problem == problemConfirm {
+	if p.Problem == ledger.AwaitsCustomer {
 		return s.settleInvoice(ctx, v.ID) // the customer's turn
 	}
 	return s.charge(ctx, &p, v)
 }
-
-// problemConfirm marks a top-up that waits for the customer.
-const problemConfirm = "the bank wants the customer to confirm"
 
 // topUpInvoice makes the invoice of a top-up, or reads it where it is made.
 func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe.Invoice, error) {
@@ -300,11 +298,11 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 
 // confirm gives the customer the page where the bank's question can be answered; nothing is tried again.
 func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
-	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Problem = problemConfirm; return nil })
+	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Problem = ledger.AwaitsCustomer; return nil })
 	if err != nil {
 		return err
 	}
-	_, err = s.ledger.ChangeTopUp(ctx, p.Account, func(t *ledger.TopUp) error {
+	_, err = s.ledger.FailTopUp(ctx, p.Account, p.ID, func(t *ledger.TopUp) error {
 		t.Problem, t.PayURL = "Your bank asks you to confirm the payment.", v.HostedInvoiceURL
 		return nil
 	})
@@ -332,7 +330,7 @@ func (s *Service) declined(ctx context.Context, p *ledger.Purchase, v *stripe.In
 		}
 	}
 	// The wait comes before the end of the purchase: after that the next may begin.
-	_, err := s.ledger.ChangeTopUp(ctx, p.Account, func(t *ledger.TopUp) error {
+	_, err := s.ledger.FailTopUp(ctx, p.Account, uuid.NewSHA1(p.ID, []byte("declined")), func(t *ledger.TopUp) error {
 		if t.NotBefore.After(s.cfg.Now()) {
 			return nil // a repetition
 		}

@@ -41,7 +41,7 @@ func (r *rig) topUp(s *stripe.Service, account string) {
 func (r *rig) until(account string, ok func(ledger.TopUp) bool) ledger.TopUp {
 	r.t.Helper()
 	var t ledger.TopUp
-	services.Eventually(r.t, 20*time.Second, func() (err error) {
+	services.Eventually(r.t, patience, func() (err error) {
 		t, err = r.ledger.TopUp(context.Background(), account)
 		if err == nil && !ok(t) {
 			err = fmt.Errorf("top-up is %+v", t)
@@ -100,7 +100,7 @@ func TestTopUpDeclined(t *testing.T) {
 		t.Errorf("top-up is %+v", u)
 	}
 	r.quiet()
-	services.Eventually(t, 10*time.Second, func() error {
+	services.Eventually(t, patience, func() error {
 		page, _, err := s.Invoices(context.Background(), acme, 10, 0)
 		if err == nil && (len(page) != 2 || page[0].Status != "void") {
 			err = fmt.Errorf("invoices are %+v", page)

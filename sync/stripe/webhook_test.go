@@ -150,7 +150,7 @@ func TestSuspicious(t *testing.T) {
 			})
 			acme := r.account("acme")
 			r.pay(r.buy(s, acme, 500))
-			services.Eventually(t, 10*time.Second, func() error {
+			services.Eventually(t, patience, func() error {
 				st, err := s.Status(context.Background())
 				if err == nil && (len(st.Aside) == 0 || len(st.Suspicion) != 1) {
 					err = fmt.Errorf("status is %+v", st)
@@ -214,6 +214,26 @@ func TestNoWebhook(t *testing.T) {
 	}
 }
 
+// The invoice comes later than the payment, and no event tells of it: the credit does not wait, and the invoice is found.
+func TestLateInvoice(t *testing.T) {
+	r := newRig(t, func(c *stripefake.Config) { c.InvoiceAfter = 3 * time.Second })
+	r.fake.SetDelivery(stripefake.Delivering{Drop: func(kind string) bool { return kind != "checkout.session.completed" }})
+	s, _ := r.start(func(c *stripe.Config) { c.Poll = time.Hour })
+	acme := r.account("acme")
+	r.pay(r.buy(s, acme, 500))
+	r.spendable(acme, 500*minute)
+	if _, total, err := s.Invoices(t.Context(), acme, 10, 0); err != nil || total != 0 {
+		t.Errorf("%d invoices, %v", total, err)
+	}
+	services.Eventually(t, patience, func() error {
+		page, _, err := s.Invoices(context.Background(), acme, 10, 0)
+		if err == nil && (len(page) != 1 || page[0].Status != "paid") {
+			err = fmt.Errorf("invoices are %+v", page)
+		}
+		return err
+	})
+}
+
 // Stripe away for a while: everything waits, and nothing is lost.
 func TestStripeAway(t *testing.T) {
 	r := newRig(t)
@@ -259,7 +279,7 @@ func TestUnfinishedCheckout(t *testing.T) {
 		t.Fatalf("purchases are %+v", page)
 	}
 	r.start()
-	services.Eventually(t, 20*time.Second, func() error {
+	services.Eventually(t, patience, func() error {
 		p, err := r.ledger.Purchase(context.Background(), page[0].ID)
 		if err == nil && p.Session == "" {
 			err = fmt.Errorf("no session yet: %+v", p)

@@ -202,7 +202,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (_ *App, err erro
 		streams[p] = a.Store.OutboxKey(p)
 	}
 	a.outbox = outbox.New(outbox.Config{Streams: streams, Holder: cfg.Instance, Epoch: a.Meter.Epoch, Late: a.Rebuilder.Behind,
-		Then: []ledger.Then{a.notifier.Ended}, Notices: a.notifier.Live}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
+		Then: a.then(), Notices: a.notifier.Live}, a.redis, a.Ledger, a.Store, a.log, outbox.NewMetrics(a.reg))
 	admin, completer := a.admin()
 	a.completer = completer
 	if a.ops, err = listen(ctx, "ops", cfg.Ops.Listen, opsHandler(a.reg, a.parts(), admin.Protect, a.operator(admin.Protect, admin))); err != nil {

@@ -2,17 +2,26 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/config"
+	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/usage"
+	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
 
 // openBilling makes the desk of the customers' billing details, and what reports their usage to Stripe.
 func (a *App) openBilling() error {
 	s := a.cfg.Stripe
+	if s.Key != "" {
+		if err := checkSeller(a.cfg); err != nil {
+			return err
+		}
+	}
 	a.desk = stripe.NewDesk(stripe.DeskConfig{Key: s.Key.Reveal(), URL: s.URL.Reveal(), Ledger: a.Ledger, Log: a.log,
 		Account: func(id string) (*authz.Account, bool) { return a.Directory.Account(id) }})
 	if s.Key == "" || !s.Usage.Report {
@@ -24,6 +33,24 @@ func (a *App) openBilling() error {
 	}
 	a.usage = usage.New(usage.Config{Book: a.Ledger, Stripe: meter, Customer: a.desk.CustomerOf, Settle: s.Usage.Settle, Rate: float64(s.Usage.Rate),
 		Log: a.log, Metrics: usage.NewMetrics(a.reg)})
+	return nil
+}
+
+// checkSeller tells whether the seller's own VAT is known, where the table decides.
+func checkSeller(c *config.Config) error {
+	if c.Stripe.Tax.Mode != stripe.TaxTable {
+		return nil
+	}
+	shop, err := shopConfig(c)
+	if err == nil && shop.Rates == nil {
+		shop.Rates, err = vat.BuiltIn()
+	}
+	if err == nil {
+		_, err = shop.Rates.Rate(shop.Seller, time.Now())
+	}
+	if err != nil {
+		return fmt.Errorf("stripe.tax.seller %s: %w; add its rate to stripe.tax.file, or set stripe.tax.mode to stripe", c.Stripe.Tax.Seller, err)
+	}
 	return nil
 }
 
@@ -44,22 +71,57 @@ func (a *App) runBilling(ctx context.Context) {
 	<-done
 }
 
-// checkUsage asks Stripe whether the meter can be used, and that nobody is charged by it.
+// checkUsage looks at the seller's VAT, and asks Stripe whether the meter can be used, and that nobody is charged by it.
 func checkUsage(ctx context.Context, c *config.Config) []Checked {
-	if c.Stripe.Key == "" || !c.Stripe.Usage.Report {
+	if c.Stripe.Key == "" {
 		return nil
+	}
+	out := []Checked{{"vat", "the rates of the EU and of the seller are known", checkSeller(c)}}
+	if !c.Stripe.Usage.Report {
+		return out
 	}
 	meter, err := openMeter(c)
 	if err == nil {
 		err = meter.Check(ctx)
 	}
-	return []Checked{{"stripe meter", "takes events named " + c.Stripe.Usage.Event + ", and has no price", err}}
+	return append(out, Checked{"stripe meter", "takes events named " + c.Stripe.Usage.Event + ", and has no price", err})
+}
+
+// accountReporting says whether an account's usage is reported to Stripe.
+type accountReporting struct {
+	Account   string `json:"account"`
+	Report    bool   `json:"report"`
+	Reporting bool   `json:"reporting"` // for anybody: a meter is configured
 }
 
 // usageAdmin adds usage reporting to the admin API.
 func (a *App) usageAdmin(add func(string, http.HandlerFunc)) {
 	add("GET /admin/v1/stripe/usage", func(w http.ResponseWriter, r *http.Request) {
 		queue, err := a.Ledger.UsageQueue(r.Context())
+		if queue == nil {
+			queue = []ledger.UsageQueue{}
+		}
 		a.shopAnswer(w, map[string]any{"reporting": a.usage != nil, "waiting": queue}, err)
+	})
+	add("GET /admin/v1/accounts/{id}/usage-reporting", func(w http.ResponseWriter, r *http.Request) {
+		id := r.PathValue("id")
+		_, err := a.Ledger.Account(r.Context(), id)
+		var on bool
+		if err == nil {
+			on, err = a.Ledger.UsageReporting(r.Context(), id)
+		}
+		a.shopAnswer(w, accountReporting{id, on, a.usage != nil}, err)
+	})
+	add("POST /admin/v1/accounts/{id}/usage-reporting/{set}", func(w http.ResponseWriter, r *http.Request) {
+		id, set := r.PathValue("id"), r.PathValue("set")
+		if set != "on" && set != "off" {
+			refuse(w, http.StatusBadRequest, "invalid_request", "usage reporting is set on or off", "set")
+			return
+		}
+		err := a.Ledger.SetUsageReporting(r.Context(), id, set == "on", time.Now())
+		if err == nil {
+			a.log.Info("admin: usage reporting set", "account", id, "report", set, "remote", r.RemoteAddr)
+		}
+		a.shopAnswer(w, accountReporting{id, set == "on", a.usage != nil}, err)
 	})
 }

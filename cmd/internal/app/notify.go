@@ -30,6 +30,9 @@ func (a *App) openNotifier() (err error) {
 	return err
 }
 
+// then is what happens in each transaction that takes calls into the ledger.
+func (a *App) then() []ledger.Then { return []ledger.Then{a.notifier.Ended} }
+
 // noticesChanged has the sidecars know at once who wants to be told; they would find out soon anyway.
 func (a *App) noticesChanged(ctx context.Context, id string) {
 	// A revision read before the account is not above that of what is read.

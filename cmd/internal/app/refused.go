@@ -52,7 +52,7 @@ func (a *App) retryRefused(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	res, err := a.Ledger.RetryRefused(r.Context(), id)
+	res, err := a.Ledger.RetryRefused(r.Context(), id, a.then()...)
 	if err == nil {
 		err = a.late(r.Context(), res.UID)
 	}

@@ -32,8 +32,8 @@ type customer struct {
 
 	mu     sync.Mutex
 	secret string
-	told []string // event, and a call's status; each delivery once
-	seen map[string]bool
+	told   []string // event, and a call's status; each delivery once
+	seen   map[string]bool
 }
 
 func newCustomer(t *testing.T) *customer {

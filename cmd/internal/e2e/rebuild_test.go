@@ -54,6 +54,11 @@ func TestRedisIsEmptiedUnderLoad(t *testing.T) {
 	tr.has(20)
 	tr.stop()
 	tr.conserved(l)
+	for _, s := range x.pair { // each fills the directory's mirror alone
+		if strings.Contains(s.Logs(), "fill the directory: it changed meanwhile") {
+			t.Errorf("%s was disturbed while it filled the directory's mirror", s.name)
+		}
+	}
 }
 
 // rebuilt waits until Redis has all accounts again.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -128,5 +127,3 @@ func TestEndOfAnUnprovenCall(t *testing.T) {
 	tr := &traffic{d: d, accounts: []account{a}, sidecars: []*sidecar{s}, ended: []*leg{c}}
 	tr.conserved(d.ledger())
 }
-
-var _ = time.Second

@@ -89,6 +89,21 @@ func testOldRows(t *testing.T, d Driver) {
 
 	testOldUsage(t, l)
 
+	bill, err := l.Billing(ctx, "old")
+	must(t, err)
+	if bill.Company != "Your Company" || bill.VATStatus != ledger.VATPending || bill.Customer != "cus_old" {
+		t.Errorf("billing details are %+v", bill)
+	}
+	bought, err := l.PurchaseOf(ctx, "cs_old", "", "")
+	must(t, err)
+	if bought.State != ledger.PurchasePaid || bought.Units != 30_000_000 || bought.Gross != 4235 || bought.PaidAt != noon {
+		t.Errorf("purchase is %+v", bought)
+	}
+	invoices, _, err := l.Invoices(ctx, "old", 10, 0)
+	must(t, err)
+	diff(t, "invoices", invoices, []ledger.Invoice{{ID: "in_old", Account: "old", Purchase: bought.ID, Number: "RF-0001", Status: "paid", Date: noon, Currency: "EUR",
+		Net: 3500, VAT: 735, VATRate: 2100, Total: 4235}})
+
 	// And they take part in what comes.
 	next, _, err := l.AddGrant(ctx, authz.Grant{Account: "old", Units: 1, Kind: ledger.KindBonus, Reference: "new"})
 	must(t, err)

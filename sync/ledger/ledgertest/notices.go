@@ -204,7 +204,7 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 	one, two, three := delivery(a, hookURL, "call", 1), delivery(a, hookURL, "call", 2), delivery(a, hookURL, "", 3)
 	equal(t, "added", enqueue(t, l, one, two, three), 3)
 	equal(t, "added again", enqueue(t, l, two, one), 0)
-	now := time.Now().Add(time.Second)
+	now := time.Now().Add(time.Hour)
 	due, err := l.DueDeliveries(ctx, hookURL, now, 10)
 	must(t, err)
 	diff(t, "due", names(due), []string{"call event-1", "call event-2", " event-3"})
@@ -285,7 +285,7 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
 	a := account(t, l)
-	now := time.Now().Add(time.Second).UTC().Truncate(time.Millisecond)
+	now := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond) // however slow the machine is
 	ready := func(at time.Time) []string {
 		t.Helper()
 		names, err := l.ReadyEndpoints(ctx, at, 10)
@@ -337,7 +337,7 @@ func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	diff(t, "endpoint", e2, e)
 	must(t, l.FreeEndpoint(ctx, hookURL, "me"))
 
-	n, err := l.GiveUp(ctx, hookURL, now.Add(-time.Hour), "too long")
+	n, err := l.GiveUp(ctx, hookURL, now.Add(-2*time.Hour), "too long")
 	must(t, err)
 	equal(t, "given up too early", n, 0)
 	n, err = l.GiveUp(ctx, hookURL, now, "too long")
@@ -351,4 +351,58 @@ func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	_, err = l.SetWebhook(ctx, ledger.Webhook{Account: a, URL: hookURL, Secret: "s"})
 	must(t, err)
 	diff(t, "ready after it was set", ready(now), []string{hookURL})
+}
+
+// What a transaction can look up to tell customers.
+func testNoticeReading(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	a, b, c := account(t, l), account(t, l), account(t, l)
+	number, _, err := l.AddNumber(ctx, authz.Number{E164: "+31850835037", Account: a, Name: "Main line"})
+	must(t, err)
+	removed, _, err := l.RemoveNumber(ctx, number.E164)
+	must(t, err)
+	own, err := l.SetWebhook(ctx, ledger.Webhook{Account: a, URL: hookURL, Secret: "first"})
+	must(t, err)
+	_, err = l.SetWebhook(ctx, ledger.Webhook{Account: a, NumberID: number.ID, URL: hookURL, Secret: "second"})
+	want(t, err, ledger.ErrNotFound) // it is out of use
+	alerts, err := l.SetAlerts(ctx, ledger.Alerts{Account: b, Below: 5})
+	must(t, err)
+	known := call(a, noon, 60)
+	ingest(t, l, known)
+	_, err = l.SetBilling(ctx, ledger.Billing{Account: b, Company: "Your Company", Email: "bills@example.com", Country: "NL"})
+	must(t, err)
+	must(t, l.Update(ctx, func(tx *ledger.Tx) error {
+		hooks, err := tx.WebhooksOf(ctx, []string{a, b, "nobody"})
+		must(t, err)
+		diff(t, "webhooks", hooks, map[string]map[string]ledger.Webhook{a: {"": own}})
+		wanted, err := tx.AlertsOf(ctx, []string{a, b})
+		must(t, err)
+		diff(t, "alerts", wanted, map[string]ledger.Alerts{b: alerts})
+		numbers, err := tx.NumbersOf(ctx, []string{number.ID, "none"})
+		must(t, err)
+		diff(t, "numbers", numbers, map[string]authz.Number{number.ID: removed})
+		none, err := tx.NumbersOf(ctx, nil)
+		must(t, err)
+		equal(t, "numbers of no ids", len(none), 0)
+		states, err := tx.KnownCalls(ctx, []uuid.UUID{known.UID, uuid.New()})
+		must(t, err)
+		diff(t, "known calls", states, map[uuid.UUID]authz.State{known.UID: authz.StateSettled})
+		locked, err := tx.LockAccount(ctx, a)
+		must(t, err)
+		equal(t, "settled", locked.Settled, known.Charged())
+		several, err := tx.LockAccounts(ctx, []string{a, b, "nobody"})
+		must(t, err)
+		if len(several) != 2 || several[a] != locked {
+			t.Errorf("locked %+v", several)
+		}
+		got, err := tx.Account(ctx, a)
+		must(t, err)
+		equal(t, "account", got.ID, a)
+		for account, email := range map[string]string{b: "bills@example.com", c: "billing@example.com", "nobody": ""} {
+			found, err := tx.BillingEmail(ctx, account)
+			must(t, err)
+			equal(t, "billing address", found, email)
+		}
+		return nil
+	}))
 }

@@ -278,6 +278,16 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	equal(t, "open", open.ID, first.ID)
 	end := func(p *ledger.Purchase) error { p.State = ledger.PurchaseFailed; return nil }
+	_, err = l.ChangePurchase(ctx, first.ID, func(p *ledger.Purchase) error { p.Problem = ledger.AwaitsCustomer; return nil })
+	must(t, err)
+	aside, err := l.PurchasesAside(ctx, 10)
+	must(t, err)
+	equal(t, "aside while the customer is awaited", len(aside), 0)
+	_, err = l.ChangePurchase(ctx, first.ID, func(p *ledger.Purchase) error { p.Problem = "strange"; return nil })
+	must(t, err)
+	aside, err = l.PurchasesAside(ctx, 10)
+	must(t, err)
+	equal(t, "aside", len(aside), 1)
 	_, err = l.ChangePurchase(ctx, first.ID, end)
 	must(t, err)
 	second, err := l.AddTopUp(ctx, one, 2)
@@ -287,8 +297,11 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 	_, err = l.AddTopUp(ctx, one, 2)
 	want(t, err, ledger.ErrConflict)
 
-	_, err = l.ChangeTopUp(ctx, a, func(t *ledger.TopUp) error { t.Decline(time.Now(), "declined"); return nil })
+	var told []ledger.Notice
+	l.OnNotice(func(_ context.Context, _ *ledger.Tx, n ledger.Notice) error { told = append(told, n); return nil })
+	_, err = l.FailTopUp(ctx, a, first.ID, func(t *ledger.TopUp) error { t.Decline(time.Now(), "declined"); return nil })
 	must(t, err)
+	diff(t, "told", told, []ledger.Notice{{Account: a, Event: ledger.NoticeTopUpFailed, ID: first.ID, Problem: "declined"}})
 	page, err = l.TopUps(ctx, "", 10)
 	must(t, err)
 	equal(t, "enabled while backing off", len(page), 0)
@@ -361,6 +374,16 @@ func testStripeEvents(t *testing.T, l *ledger.Ledger) {
 	_, failing, err = l.EventsAside(ctx, 10)
 	must(t, err)
 	equal(t, "failing", len(failing), 1)
+
+	must(t, l.FinishEvent(ctx, "evt_low", ledger.EventDone, "", time.Time{}))
+	pruned, err := l.PruneEvents(ctx, time.Now().Add(-time.Hour))
+	must(t, err)
+	equal(t, "pruned too early", pruned, 0)
+	pruned, err = l.PruneEvents(ctx, time.Now().Add(time.Hour))
+	must(t, err)
+	equal(t, "pruned", pruned, 1)
+	_, err = l.Event(ctx, "evt_low")
+	want(t, err, ledger.ErrNotFound)
 
 	// Many sidecars claim each event once.
 	for i := range 20 {

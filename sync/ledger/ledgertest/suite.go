@@ -91,6 +91,7 @@ func Run(t *testing.T, d Driver) {
 		{"Webhooks", testWebhooks},
 		{"Alerts", testAlerts},
 		{"GrantNotice", testGrantNotice},
+		{"NoticeReading", testNoticeReading},
 		{"Deliveries", testDeliveries},
 		{"Endpoints", testEndpoints},
 		{"ContextOver", testContextOver},

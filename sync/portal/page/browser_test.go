@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
 // shotsVariable names the folder that screenshots are kept in; without it they go with the test.
@@ -39,7 +40,7 @@ type chrome struct {
 	out  []string // requests to other hosts
 }
 
-func newChrome(t testing.TB, allow ...string) *chrome {
+func newChrome(t testing.TB, lang string, allow ...string) *chrome {
 	t.Helper()
 	path := services.Tool(t, "chromium", "chromium")
 	shots := os.Getenv(shotsVariable)
@@ -49,7 +50,7 @@ func newChrome(t testing.TB, allow ...string) *chrome {
 	must(t, os.MkdirAll(shots, 0o755))
 	opened := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-		chromedp.Flag("accept-lang", "en-GB,en"), chromedp.Flag("lang", "en-GB"), chromedp.WSURLReadTimeout(time.Minute))
+		chromedp.Flag("accept-lang", lang), chromedp.Flag("lang", lang), chromedp.WSURLReadTimeout(time.Minute))
 	alloc, end := chromedp.NewExecAllocator(context.Background(), opened...)
 	t.Cleanup(end)
 	c := &chrome{t: t, shots: shots, allow: allow}
@@ -223,6 +224,34 @@ func (c *chrome) shoot(name string) {
 		}
 	}
 	c.look(1280, 800, false, "light")
+	c.usable(name)
+}
+
+// unusable lists what those miss who cannot see the page, or use no mouse.
+const unusable = `(() => {
+  const wrong = [];
+  for (const e of document.querySelectorAll("input:not([type=hidden]):not([aria-hidden]), select"))
+    if (!e.labels.length || !e.labels[0].innerText.trim()) wrong.push("no label: " + e.name);
+  for (const e of document.querySelectorAll("button, a, summary"))
+    if (!e.textContent.trim()) wrong.push("no words: " + e.outerHTML);
+  for (const e of document.querySelectorAll("img:not([alt])")) wrong.push("no alternative: " + e.src);
+  for (const e of document.querySelectorAll("[aria-describedby], [aria-labelledby]"))
+    for (const id of ((e.getAttribute("aria-describedby") || "") + " " + (e.getAttribute("aria-labelledby") || "")).split(" "))
+      if (id && !document.getElementById(id)) wrong.push("described by nothing: " + id);
+  const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) wrong.push("twice: " + id);
+  if (document.querySelectorAll("h1").length !== 1) wrong.push("not one h1");
+  if (!document.documentElement.lang) wrong.push("no language");
+  for (const e of document.querySelectorAll("th")) if (!e.scope) wrong.push("no scope: " + e.innerText);
+  return wrong.join("; ");
+})()`
+
+// usable fails the test where the page cannot be used by everybody.
+func (c *chrome) usable(name string) {
+	c.t.Helper()
+	if wrong := eval[string](c, unusable); wrong != "" {
+		c.t.Errorf("%s: %s", name, wrong)
+	}
 }
 
 // look sets the screen's size and the visitor's taste.
@@ -239,7 +268,7 @@ func TestBrowser(t *testing.T) {
 	r := newRig(t)
 	key := r.open(t, "acme", 500)
 	payment := strings.TrimPrefix(r.shop.checkout.URL, "http://")
-	c := newChrome(t, strings.TrimPrefix(r.server.URL, "http://"), payment)
+	c := newChrome(t, "en-GB", strings.TrimPrefix(r.server.URL, "http://"), payment)
 	now := time.Now()
 	for i := range 12 {
 		r.ingest(t, used("acme", now.Add(-time.Duration(i)*26*time.Hour-time.Hour), int64(60+i*i*37)))
@@ -260,6 +289,10 @@ func TestBrowser(t *testing.T) {
 
 	// A call comes, runs, and costs.
 	c.open(r.server.URL + "/billing")
+	c.do(chromedp.KeyEvent("\t"))
+	if got := eval[string](c, `document.activeElement.getAttribute("href")`); got != "#main" {
+		t.Errorf("the first key leads to %q, not to the content", got)
+	}
 	c.sees("No calls right now")
 	h := r.call(t, "acme", "live-1", 3*time.Second)
 	r.call(t, "acme", "live-2", 70*time.Second)
@@ -287,6 +320,26 @@ func TestBrowser(t *testing.T) {
 	c.sees("You are signed out.")
 	c.open(r.server.URL + "/billing")
 	c.sees("API key")
+}
+
+// The longer words of other languages fit as well.
+func TestBrowserGerman(t *testing.T) {
+	r := newRig(t)
+	key := r.open(t, "acme", 500)
+	r.ingest(t, used("acme", time.Now().Add(-time.Minute), 3700), rejected(used("acme", time.Now(), 1), "no_such_reason"))
+	r.call(t, "acme", "live-1", 3*time.Second)
+	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Company: "Vermittlungsgesellschaft für Donaudampfschifffahrt mbH", Country: "DE", VATID: "DE811128135", VATStatus: ledger.VATUnverified, Card: "pm_1", CardName: "visa 4242"}
+	c := newChrome(t, "de", strings.TrimPrefix(r.server.URL, "http://"))
+	c.open(r.server.URL + "/billing")
+	c.fill("#key", key)
+	c.press("main button")
+	c.sees("Guthaben", "499,")
+	c.shoot("de-overview")
+	for _, place := range []string{"usage", "calls", "statement", "add-credits?package=1000", "invoices", "details", "notices", "keys"} {
+		c.open(r.server.URL + "/billing/" + place)
+		name, _, _ := strings.Cut(place, "?")
+		c.shoot("de-" + name)
+	}
 }
 
 // Every form keeps what was typed and says what is wrong beside the field; then it is put right.

@@ -40,13 +40,20 @@ func TestDemo(t *testing.T) {
 	must(t, err)
 	base := "http://" + at.Host
 
-	c := newChrome(t, at.Host)
+	c := newChrome(t, "en-GB", at.Host)
 	c.paying = true
 	c.open(link)
 	c.sees("This link signs you in once.")
 	c.press("main button")
 	c.sees("Acme Telecom", "Live calls")
 	c.sees("outbound") // the demo's calls go on
+	first := c.text("[data-part=moves] tbody tr")
+	services.Eventually(t, patience, func() error { // a call has ended, and nobody has reloaded the page
+		if c.text("[data-part=moves] tbody tr") == first && eval[int](c, "document.querySelectorAll('[data-part=moves] tr').length") < 5 {
+			return errors.New("nothing has moved")
+		}
+		return nil
+	})
 	c.shoot("demo-overview")
 
 	c.open(base + "/billing/details")

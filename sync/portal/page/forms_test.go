@@ -138,6 +138,8 @@ func TestBuying(t *testing.T) {
 	}
 
 	b.get("/billing/paid").shows(t, http.StatusOK, "There is no purchase yet.")
+	b.get("/billing?purchase=paid").to(t, "/billing/paid")
+	b.get("/billing?purchase=cancelled").to(t, "/billing/add-credits")
 	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR", "save_card", "on")
 	if o := r.shop.orders[0]; o.Account != "acme" || o.Units != 500*credit.PerCredit || !o.SaveCard {
 		t.Errorf("the order is %+v", o)

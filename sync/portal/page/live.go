@@ -77,6 +77,9 @@ func (h *hub) leave(id string, w *watch, feed chan holdings) {
 func (h *hub) look(ctx context.Context, a *authz.Account, w *watch) {
 	for {
 		start := time.Now()
+		if now, ok := h.page.cfg.Directory.Account(a.ID); ok {
+			a = now // its price may have changed
+		}
 		short, cancel := context.WithTimeout(ctx, h.page.cfg.Timeout)
 		now, err := h.page.hold(short, a)
 		cancel()

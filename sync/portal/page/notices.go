@@ -1,6 +1,7 @@
 package page
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -96,27 +97,15 @@ func (p *Page) setWebhook(v *visit) error {
 	}
 	d := &noticesData{Webhook: &webhookForm{form: v.typed("url", "secret")}}
 	f := &d.Webhook.form
-	now, err := p.cfg.Webhooks.Webhook(v.ctx, v.account.ID)
-	if err != nil {
-		return err
-	}
 	hook := ledger.Webhook{Account: v.account.ID, URL: f.Values["url"], Secret: f.Values["secret"]}
-	if hook.Secret == "" {
-		hook.Secret = now.Secret
-	}
 	if hook.URL != "" {
 		u, err := url.Parse(hook.URL)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(hook.URL) > longestURL || !utf8.ValidString(hook.URL) {
 			f.wrong("url", v.lang.text("webhook.bad_url"))
 		}
-		if hook.Secret == "" {
-			hook.Secret, _ = MintToken()
-		}
-		if len(hook.Secret) < shortestKey || len(hook.Secret) > longestKey || strings.Trim(hook.Secret, secretCharset) != "" {
+		if n := len(hook.Secret); n > 0 && (n < shortestKey || n > longestKey || strings.Trim(hook.Secret, secretCharset) != "") {
 			f.wrong("secret", v.lang.text("webhook.bad_secret", "least", shortestKey, "most", longestKey))
 		}
-	} else {
-		hook.Secret = ""
 	}
 	if !f.Bad() {
 		if err := f.take(p.cfg.Webhooks.SetWebhook(v.ctx, hook), nil); err != nil {
@@ -142,6 +131,9 @@ func (p *Page) testWebhook(v *visit) error {
 	err := p.cfg.Webhooks.TestWebhook(v.ctx, v.account.ID)
 	if err == nil {
 		return v.redirect(Path + "/notices?done=sent")
+	}
+	if errors.Is(err, ledger.ErrUnavailable) {
+		return err
 	}
 	d := &noticesData{}
 	if err := p.fillNotices(v, d); err != nil {

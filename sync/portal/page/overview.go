@@ -100,7 +100,6 @@ type overviewData struct {
 	Moves  []move
 	Alerts *ledger.Alerts // nil: not available here
 	TopUp  *ledger.TopUp  // nil: not available here
-	Shop   bool
 }
 
 // move is a grant or a charged call.
@@ -121,7 +120,13 @@ func (p *Page) overview(v *visit) error {
 		}
 		return v.fragment(http.StatusOK, "overview", "moves", &overviewData{Moves: moves})
 	}
-	d := overviewData{Shop: p.cfg.Shop != nil}
+	switch v.r.URL.Query().Get("purchase") { // where a purchase of the API's leads back to unless told otherwise
+	case "paid":
+		return v.redirect(Path + "/paid")
+	case "cancelled":
+		return v.redirect(Path + "/add-credits")
+	}
+	var d overviewData
 	var err error
 	if d.Now, err = p.hold(v.ctx, v.account); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -299,7 +300,7 @@ func (p *Page) serve(h work) http.HandlerFunc {
 		err := p.origin.Check(r)
 		switch {
 		case err != nil:
-			p.cfg.Log.Warn("a form of another site was refused", logPath, r.URL.Path, logRemote, account.Peer(r.RemoteAddr), logReason, err)
+			p.cfg.Log.Warn("a form of another site was refused", logPath, r.URL.Path, logRemote, peer(r), logReason, err)
 			err = errForeign
 		case r.Method == http.MethodPost:
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -393,6 +394,22 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// peer is whom a request's failures are counted under: its address, or where it
+// comes through a proxy on this machine, the address that this proxy has seen.
+// What a browser writes into the header itself stands before that.
+func peer(r *http.Request) string {
+	from := account.Peer(r.RemoteAddr)
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
+		return from
+	}
+	seen := r.Header.Values("X-Forwarded-For")
+	if len(seen) == 0 {
+		return from
+	}
+	last := seen[len(seen)-1]
+	return account.Peer(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+}
 
 // window counts the failed sign-ins of an address within a minute.
 type window struct {

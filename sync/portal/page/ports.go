@@ -135,7 +135,7 @@ type Alerting interface {
 // Webhooks are where an account is told of its calls. Errors: *ledger.FieldError, ledger.ErrUnavailable.
 type Webhooks interface {
 	Webhook(ctx context.Context, account string) (ledger.Webhook, error) // never set: the zero one
-	// SetWebhook keeps one; an empty URL is none.
+	// SetWebhook keeps one; an empty URL is none, an empty secret the one it had, or a new one.
 	SetWebhook(ctx context.Context, w ledger.Webhook) error
 	// TestWebhook sends a message now. The error is why it did not arrive, in words for the customer.
 	TestWebhook(ctx context.Context, account string) error

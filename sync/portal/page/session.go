@@ -90,7 +90,7 @@ func (p *Page) signedIn(v *visit, h work) error {
 	}
 	if v.r.Method == http.MethodPost {
 		if !sameToken(v.r.PostForm.Get("csrf"), v.csrf()) {
-			p.cfg.Log.Warn("a form without its session's secret was refused", logPath, v.r.URL.Path, logAccount, v.account.ID, logRemote, account.Peer(v.r.RemoteAddr))
+			p.cfg.Log.Warn("a form without its session's secret was refused", logPath, v.r.URL.Path, logAccount, v.account.ID, logRemote, peer(v.r))
 			return errStale
 		}
 		if v.account.Status != authz.Active && v.r.URL.Path != Path+"/sign-out" {
@@ -198,14 +198,14 @@ func (p *Page) signIn(v *visit) error {
 	if !v.formSecretGiven() {
 		return again(http.StatusForbidden, "sign_in.stale")
 	}
-	now, peer := p.cfg.Now(), account.Peer(v.r.RemoteAddr)
-	if !p.tries.allowed(peer, now) {
+	now, from := p.cfg.Now(), peer(v.r)
+	if !p.tries.allowed(from, now) {
 		p.cfg.Metrics.signIns.WithLabelValues("key", "limited").Inc()
 		v.w.Header().Set("Retry-After", "60")
 		return again(http.StatusTooManyRequests, "sign_in.limited")
 	}
 	refused := func(message string) error {
-		p.tries.failed(peer, now)
+		p.tries.failed(from, now)
 		p.cfg.Metrics.signIns.WithLabelValues("key", "refused").Inc()
 		return again(http.StatusUnprocessableEntity, message)
 	}
@@ -260,7 +260,7 @@ func (p *Page) begin(v *visit, by, token string, s *ledger.Session) {
 	v.setCookie(sessionCookie, token, s.Expires.Sub(s.Created))
 	v.setCookie(formCookie, "", -time.Second)
 	p.cfg.Metrics.signIns.WithLabelValues(by, "in").Inc()
-	p.cfg.Log.Info("signed in to the billing page", logAccount, s.Account, "by", by, logRemote, account.Peer(v.r.RemoteAddr))
+	p.cfg.Log.Info("signed in to the billing page", logAccount, s.Account, "by", by, logRemote, peer(v.r))
 }
 
 func (p *Page) showLink(v *visit) error {
@@ -277,8 +277,8 @@ func (p *Page) useLink(v *visit) error {
 	if !v.formSecretGiven() {
 		return again(http.StatusForbidden, "sign_in.stale")
 	}
-	now, peer := p.cfg.Now(), account.Peer(v.r.RemoteAddr)
-	if !p.tries.allowed(peer, now) {
+	now, from := p.cfg.Now(), peer(v.r)
+	if !p.tries.allowed(from, now) {
 		p.cfg.Metrics.signIns.WithLabelValues("link", "limited").Inc()
 		v.w.Header().Set("Retry-After", "60")
 		return again(http.StatusTooManyRequests, "sign_in.limited")
@@ -286,7 +286,7 @@ func (p *Page) useLink(v *visit) error {
 	token, s := p.newSession(now)
 	s, err := p.cfg.Sessions.AddSessionByLink(v.ctx, hashToken(f.Token), s)
 	if errors.Is(err, ledger.ErrNotFound) {
-		p.tries.failed(peer, now)
+		p.tries.failed(from, now)
 		p.cfg.Metrics.signIns.WithLabelValues("link", "refused").Inc()
 		return again(http.StatusUnprocessableEntity, "sign_in.link_over")
 	}

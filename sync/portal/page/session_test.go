@@ -3,6 +3,7 @@ package page_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -100,6 +101,17 @@ func TestSignInLimit(t *testing.T) {
 		t.Error("no Retry-After")
 	}
 	b.post("/billing/link?token=x", "/billing/link", "token", "x").shows(t, http.StatusTooManyRequests)
+	// Behind a proxy on this machine it is whom the proxy has seen, whatever else was claimed.
+	b.get("/billing/sign-in")
+	form := url.Values{"csrf": {secretField.FindStringSubmatch(b.last.body)[1]}, "key": {account.MintKey()}}
+	for i := range 11 {
+		want := http.StatusUnprocessableEntity
+		if i == 10 {
+			want = http.StatusTooManyRequests
+		}
+		b.do(http.MethodPost, "/billing/sign-in", form, "X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.9", i)).shows(t, want)
+	}
+	b.do(http.MethodPost, "/billing/sign-in", form, "X-Forwarded-For", "203.0.113.9, 203.0.113.10").shows(t, http.StatusUnprocessableEntity)
 	r.advance(61 * time.Second)
 	b.signIn(key)
 }

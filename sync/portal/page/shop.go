@@ -96,7 +96,9 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		}
 		if t.Units > 0 {
 			d.TopUp.Values["below"], d.TopUp.Values["credits"] = v.lang.brief(t.Below), v.lang.brief(t.Units)
-			d.TopUp.Values["max_per_day"] = strconv.FormatInt(max(t.MaxPerDay, 1), 10)
+		}
+		if t.MaxPerDay > 0 {
+			d.TopUp.Values["max_per_day"] = strconv.FormatInt(t.MaxPerDay, 10)
 		}
 	}
 	if d.TopUp != nil && d.Billing != nil && d.Billing.Card != "" {
@@ -137,7 +139,7 @@ func (p *Page) chosen(v *visit, d *shopData) (u credit.Units, ok bool) {
 }
 
 // shopFields are the names under which the shop speaks of the amount.
-var shopFields = map[string]string{"amount_minutes": "credits", "amount_eur": "credits", "amount": "credits", "units": "credits"}
+var shopFields = map[string]string{"amount_minutes": "credits", "amount_eur": "credits"}
 
 // quote adds what the choice costs.
 func (p *Page) quote(v *visit, d *shopData) error {
@@ -228,6 +230,9 @@ func (p *Page) paid(v *visit) error {
 	return v.render(http.StatusOK, "paid", "add-credits", d)
 }
 
+// topUpFields are the names under which the shop speaks of a top-up's fields.
+var topUpFields = map[string]string{"amount_minutes": "credits", "amount_eur": "credits", "threshold_minutes": "below", "card": "enabled"}
+
 // mostTopUps bounds how many top-ups a day can be asked for.
 const mostTopUps = 24
 
@@ -261,8 +266,7 @@ func (p *Page) setTopUp(v *visit) error {
 		}
 	}
 	if !x.Bad() {
-		err = x.take(p.cfg.TopUps.SetTopUp(v.ctx, t), map[string]string{"amount_minutes": "credits", "amount": "credits", "units": "credits", "below_minutes": "below", "threshold": "below", "card": "enabled"})
-		if err != nil {
+		if err := x.take(p.cfg.TopUps.SetTopUp(v.ctx, t), topUpFields); err != nil {
 			return err
 		}
 	}

@@ -209,7 +209,16 @@ func (s *shop) SetWebhook(_ context.Context, w ledger.Webhook) error {
 	if s.reject != nil {
 		return s.reject
 	}
-	s.hooks[w.Account] = w
+	account := w.Account
+	switch {
+	case w.URL == "":
+		w = ledger.Webhook{}
+	case w.Secret == "" && s.hooks[w.Account].Secret != "":
+		w.Secret = s.hooks[w.Account].Secret
+	case w.Secret == "":
+		w.Secret = uuid.NewString()
+	}
+	s.hooks[account] = w
 	return nil
 }
 

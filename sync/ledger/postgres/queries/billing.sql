@@ -40,10 +40,10 @@ SELECT /*=billing_sync_columns*/ FROM billing_sync WHERE account = $1
 -- One that is due, or that of $4, due now or later.
 -- name: billing_sync_claim
 UPDATE billing_sync SET holder = $1, lease_until = $3
-WHERE account IN (
+WHERE account = ANY(ARRAY(
     SELECT account FROM billing_sync
     WHERE due_at IS NOT NULL AND (due_at <= $2 OR account = $4) AND (lease_until IS NULL OR lease_until <= $2) AND ($4::text = '' OR account = $4)
-    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED))
 RETURNING /*=billing_sync_columns*/
 
 -- Details that have changed meanwhile stay due.

@@ -23,7 +23,7 @@ WHERE (session = $1 AND session <> '') OR (intent = $2 AND intent <> '') OR (inv
 SELECT /*=purchase_columns*/ FROM purchases WHERE account = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3
 
 -- name: purchases_aside
-SELECT /*=purchase_columns*/ FROM purchases WHERE problem <> '' AND state IN ('open', 'paid') ORDER BY created_at DESC LIMIT $1
+SELECT /*=purchase_columns*/ FROM purchases WHERE problem NOT IN ('', $1) AND state IN ('open', 'paid') ORDER BY created_at DESC LIMIT $2
 
 -- name: purchases_claim
 UPDATE purchases SET due_at = $2, attempts = attempts + 1
@@ -93,6 +93,9 @@ SELECT /*=event_columns*/ FROM stripe_events WHERE state = 'waiting' AND problem
 
 -- name: events_count
 SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'aside'), count(*) FILTER (WHERE state = 'done') FROM stripe_events
+
+-- name: events_prune
+DELETE FROM stripe_events WHERE state = 'done' AND done_at < $1
 
 -- name: event_newest
 SELECT received_at FROM stripe_events ORDER BY received_at DESC LIMIT 1

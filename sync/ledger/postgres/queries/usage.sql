@@ -31,9 +31,10 @@ SELECT COALESCE(max(n), 0) FROM usage_batches WHERE account = $1 AND hour = $2
 -- name: usage_minutes
 SELECT minute FROM usage_batches WHERE account = $1 AND minute >= $2 AND minute < $3
 
+-- An array is made once; a subquery may be run again for each row, and lock more of them.
 -- name: usage_claim
 UPDATE usage_batches SET holder = $1, due_at = $3
-WHERE identifier IN (SELECT identifier FROM usage_batches WHERE due_at <= $2 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)
+WHERE identifier = ANY(ARRAY(SELECT identifier FROM usage_batches WHERE due_at <= $2 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
 RETURNING /*=usage_columns*/
 
 -- name: usage_begin

@@ -75,6 +75,10 @@
     shop.addEventListener("change", (event) => {
       if (event.target.name !== "package" || event.target.value === "other") return;
       for (const bad of shop.querySelectorAll(".bad")) bad.classList.remove("bad");
+      for (const field of shop.querySelectorAll("[aria-invalid]")) {
+        field.removeAttribute("aria-invalid");
+        field.removeAttribute("aria-describedby");
+      }
       for (const problem of shop.querySelectorAll(".problem")) problem.remove();
       ask();
     });
