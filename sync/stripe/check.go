@@ -101,7 +101,7 @@ func (c *client) checkTax(ctx context.Context) (string, error) {
 		return "", translate("read the settings of Stripe Tax", err)
 	}
 	if s.Status != stripe.TaxSettingsStatusActive {
-		return "", fmt.Errorf("Stripe Tax is %s; finish its set-up in Stripe's dashboard, or set stripe.tax.mode to table", s.Status) //nolint:staticcheck // a name
+		return "", fmt.Errorf("the set-up of Stripe Tax is %s; finish it in Stripe's dashboard, or set stripe.tax.mode to table", s.Status)
 	}
 	return "Stripe Tax is active", nil
 }
