@@ -51,8 +51,12 @@ func (c *client) checkKey(ctx context.Context) (string, error) {
 	if _, status := codeOf(err); status == http.StatusForbidden && strings.HasPrefix(c.key, "rk_") {
 		err = nil // a restricted key that may not read the account is a key all the same
 	}
+	err = translate("ask Stripe", err)
+	if errors.Is(err, ErrRefused) {
+		err = fmt.Errorf("%w; look at stripe.key (RINGFENCE_STRIPE_KEY)", err)
+	}
 	if err != nil {
-		return "", fmt.Errorf("%w; look at stripe.key (RINGFENCE_STRIPE_KEY)", translate("ask Stripe", err))
+		return "", err
 	}
 	mode := "live"
 	if strings.Contains(c.key, "_test_") {
