@@ -261,6 +261,15 @@ func TestPurchasesProperty(t *testing.T) {
 		for _, x := range sales {
 			want += x.units - x.units*credit.Units(x.back)/credit.Units(x.gross)
 		}
+		for _, x := range sales { // what adds up to nothing has to have happened all the same
+			services.Eventually(t, patience, func() error {
+				p, err := r.ledger.PurchaseOf(context.Background(), x.session, "", "")
+				if err == nil && (p.State != ledger.PurchasePaid || p.Back != x.back) {
+					err = fmt.Errorf("purchase is %+v, want %d back", p, x.back)
+				}
+				return err
+			})
+		}
 		r.spendable(a, want)
 		if rapid.Bool().Draw(rt, "again") {
 			ok(r.fake.Redeliver(context.Background(), 1, 4))

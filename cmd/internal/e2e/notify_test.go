@@ -126,10 +126,13 @@ func TestCustomerIsTold(t *testing.T) {
 	s.restart()
 	call.end(s)
 	c.hears([]string{"status-update in-progress", "status-update ended", "end-of-call-report ended"}, []string{"test", "balance-low"})
-	list := s.admin(http.MethodGet, "deliveries"+of+"&state=delivered", nil)
-	if list.number("total") != 4 {
-		t.Errorf("delivered are %v", list)
-	}
+	services.Eventually(t, patience, func() error { // noted once they have arrived
+		list := s.admin(http.MethodGet, "deliveries"+of+"&state=delivered", nil)
+		if list.number("total") != 4 {
+			return fmt.Errorf("delivered are %v", list)
+		}
+		return nil
+	})
 	run := func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), d.binary, args...)
