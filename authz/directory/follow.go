@@ -138,6 +138,7 @@ func (d *Directory) load(ctx context.Context, why string) error {
 	d.state.Lock()
 	d.pos, d.from, d.lost = image.Position, fromSource, kept > 0
 	d.state.Unlock()
+	signal(d.unsaved) // a snapshot begun before the position was known is not written
 	d.met.loads.WithLabelValues(why).Inc()
 	d.log.Info("directory loaded", "reason", why, "entries", len(image.Entries), "took", time.Since(start))
 	if kept > 0 {

@@ -182,6 +182,7 @@ func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 	a.fill(t, account("acme"))
 	b := startWith(t, rdb, Config{Poll: 20 * time.Millisecond, Snapshot: file})
 	eventually(t, "loaded from Redis", b.has("acme"))
+	eventually(t, "follows it", b.Fresh)
 	b.stop()
 	f, err := os.Open(file)
 	if err != nil {
