@@ -1,0 +1,70 @@
+package stripe_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
+)
+
+// The sidecar dies at each step of a top-up; another one goes on, and the dead one wakes up again: the card is charged
+// once, and the credit is there once.
+func TestTopUpKilledAtEachStep(t *testing.T) {
+	steps := topUpKilled(t, 0)
+	if steps < 8 {
+		t.Fatalf("a top-up takes %d steps only", steps)
+	}
+	for at := int64(1); at <= steps; at++ {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
+			topUpKilled(t, at)
+		})
+	}
+}
+
+// topUpKilled has a top-up worked by a sidecar that is killed at a step (0: never); it tells how many it took.
+func topUpKilled(t *testing.T, at int64) int64 {
+	r := newRig(t)
+	s, stopFirst := r.start()
+	acme, _ := r.saved(s, "acme", stripefake.CardVisa)
+	stopFirst()
+	f := newFreezer(at)
+	dying, stop := r.start(func(c *stripe.Config) {
+		c.Transport, c.Claim, c.Poll = freezing{f, r.next}, time.Second, time.Hour
+		c.Apply = func(ctx context.Context, account string) {
+			f.moment()
+			r.balances.apply(ctx, account)
+			f.moment()
+		}
+	})
+	thaw := sync.OnceFunc(func() { close(f.thaw) })
+	defer func() {
+		thaw()
+		stop()
+	}()
+	r.topUp(dying, acme)
+	r.balances.spend(acme, 90*minute)
+	if at > 0 {
+		select {
+		case <-f.hit:
+		case <-time.After(8 * time.Second):
+			t.Log("it took fewer steps this time")
+		}
+		r.start()
+	}
+	r.spendable(acme, 210*minute)
+	r.quiet()
+	thaw()
+	r.quiet()
+	if g := r.granted(acme); g != 300*minute {
+		t.Errorf("granted %d", g)
+	}
+	if n := len(r.fake.Objects("charge")); n != 2 {
+		t.Errorf("the card was charged %d times, want 2", n)
+	}
+	return f.count.Load()
+}
