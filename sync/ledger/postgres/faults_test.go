@@ -141,7 +141,7 @@ func TestDeadlockIsRunAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if runs[0]+runs[1] != 3 {
+	if runs[0]+runs[1] < 3 {
 		t.Errorf("the transactions ran %v times", runs)
 	}
 	for _, account := range []string{"a", "b"} {
