@@ -72,8 +72,8 @@ func (l *Ledger) SetBilling(ctx context.Context, b Billing) (Billing, error) {
 	return now, wrap(what, err)
 }
 
-// SetCustomer keeps Stripe's customer of an account, unless it is another by now than was; it returns the one that is
-// kept. Errors: ErrNotFound (the account), ErrExists (it is another account's).
+// SetCustomer keeps Stripe's customer of an account, unless it is another by now than was, and has it told the account's
+// details; it returns the one that is kept. Errors: ErrNotFound (the account), ErrExists (it is another account's).
 func (l *Ledger) SetCustomer(ctx context.Context, account, was, customer string) (string, error) {
 	var b Billing
 	err := checkTexts(field{"customer", customer})
@@ -82,7 +82,11 @@ func (l *Ledger) SetCustomer(ctx context.Context, account, was, customer string)
 			if _, err := tx.lockTotals(ctx, account); err != nil {
 				return err
 			}
-			if _, err := tx.c.Exec(ctx, tx.sql.BillingCustomer, account, was, customer, l.timestamp()); err != nil {
+			n, err := tx.c.Exec(ctx, tx.sql.BillingCustomer, account, was, customer, l.timestamp())
+			if err == nil && n > 0 {
+				err = tx.syncNew(ctx, account)
+			}
+			if err != nil {
 				return err
 			}
 			b, err = one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
@@ -92,8 +96,18 @@ func (l *Ledger) SetCustomer(ctx context.Context, account, was, customer string)
 	return b.Customer, wrap(fmt.Sprintf("set the customer of account %q", account), err)
 }
 
+// syncNew has a new customer told an account's details, unless that is under way.
+func (tx *Tx) syncNew(ctx context.Context, account string) error {
+	s, err := one(ctx, tx.c, tx.sql.BillingSync, []any{account}, readBillingSync)
+	if err == nil && s.Synced < s.Revision || err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	_, err = tx.c.Exec(ctx, tx.sql.BillingSyncNext, account, tx.l.timestamp())
+	return err
+}
+
 // SetTaxID keeps Stripe's tax id of an account's VAT ID, and what Stripe knows of that. It changes nothing if the
-// account has another VAT ID by now.
+// account has another VAT ID by now, nor if pending is older than a result that is known of the same tax id.
 func (l *Ledger) SetTaxID(ctx context.Context, account, vatID, taxID string, status VATStatus) error {
 	err := checkTexts(field{"tax_id", taxID}, field{"vat_status", string(status)})
 	if err == nil {

@@ -14,15 +14,16 @@ import (
 
 // noticeStatements are those of webhooks and alerts to customers.
 type noticeStatements struct {
-	AccountTouch                                                            string
-	WebhookPut, WebhookRemove, Webhook, Webhooks, WebhooksOf, NumbersById   string
-	Alerts, AlertsOf, AlertsPut, AlertsOpen                                 string
-	AlertLow, AlertExhausted, AlertRearm                                    string
-	DeliveryPut, DeliveriesDue, DeliveryDone, DeliveriesGiveUp              string
-	DeliveriesMove, DeliveriesOrphan, Delivery, DeliveriesPage              string
-	DeliveriesCount, DeliveryAgain, DeliveriesAgain, DeliveriesDrop         string
-	EndpointsReady, EndpointLease, EndpointNote, EndpointClose              string
-	EndpointFree, EndpointsFree, QueueDepth, BillingEmail, DeliveriesHasten string
+	AccountTouch                                                          string
+	WebhookPut, WebhookRemove, Webhook, Webhooks, WebhooksOf, NumbersById string
+	Alerts, AlertsOf, AlertsPut, AlertsOpen                               string
+	AlertLow, AlertMailed, AlertExhausted, AlertRearm, GrantedSince       string
+	DeliveryPut, DeliveriesDue, DeliveryDone, DeliveriesGiveUp            string
+	DeliveriesMove, DeliveriesOrphan, Delivery, DeliveriesPage            string
+	DeliveriesCount, DeliveryAgain, DeliveriesAgain, DeliveriesDrop       string
+	EndpointsReady, EndpointLease, EndpointNote, EndpointClose            string
+	EndpointFree, EndpointsFree, EndpointsDrop                            string
+	QueueDepth, BillingEmail, DeliveriesHasten                            string
 }
 
 // Webhook is where an account, or one of its numbers, wants to be told.
@@ -89,7 +90,7 @@ func (l *Ledger) SetWebhook(ctx context.Context, w Webhook) (Webhook, error) {
 			if _, err := tx.c.Exec(ctx, tx.sql.WebhookPut, w.Account, w.NumberID, w.URL, w.Secret, w.UpdatedAt); err != nil {
 				return err
 			}
-			if _, err := tx.c.Exec(ctx, tx.sql.EndpointClose, w.URL); err != nil {
+			if _, err := tx.c.Exec(ctx, tx.sql.EndpointClose, w.Account, w.URL); err != nil {
 				return err
 			}
 			_, err := tx.c.Exec(ctx, tx.sql.DeliveriesMove, w.Account, w.NumberID, w.URL, w.UpdatedAt)
@@ -191,11 +192,7 @@ func (l *Ledger) SetAlerts(ctx context.Context, a Alerts) (now Alerts, err error
 			if _, err := tx.lockTotals(ctx, a.Account); err != nil {
 				return err
 			}
-			var email int64
-			if a.Email {
-				email = 1
-			}
-			if _, err := tx.c.Exec(ctx, tx.sql.AlertsPut, a.Account, int64(a.Below), email, l.timestamp()); err != nil {
+			if _, err := tx.c.Exec(ctx, tx.sql.AlertsPut, a.Account, int64(a.Below), flag(a.Email), l.timestamp()); err != nil {
 				return err
 			}
 			if now, err = one(ctx, tx.c, tx.sql.Alerts, []any{a.Account}, readAlerts); err != nil {

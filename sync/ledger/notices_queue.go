@@ -8,30 +8,47 @@ import (
 	"github.com/google/uuid"
 )
 
-// Endpoint is where deliveries go, as far as it is being worked on or fails.
+// Lane is what an account has for one endpoint. Accounts that share an endpoint have a lane each.
+type Lane struct {
+	Account  string
+	Endpoint string // a URL, or mailto:ADDRESS
+}
+
+// Endpoint is a lane as far as it is being worked on or fails.
 type Endpoint struct {
-	Name      string // a URL, or mailto:ADDRESS
-	Failures  int64  // in a row
+	Lane
+	Failures  int64 // in a row
 	OpenUntil time.Time
 }
 
-// ReadyEndpoints returns at most limit endpoints that have something due, whose breaker is closed (or may be tried),
-// and that no sidecar works on.
-func (l *Ledger) ReadyEndpoints(ctx context.Context, now time.Time, limit int) ([]string, error) {
-	var names []string
+// ReadyEndpoints returns at most limit lanes, of e-mail or of webhooks, that have something to try, whose breaker is
+// closed (or may be tried), and that no sidecar works on: those that wait longest since they were worked on first.
+func (l *Ledger) ReadyEndpoints(ctx context.Context, now time.Time, mail bool, limit int) ([]Lane, error) {
+	var lanes []Lane
 	err := l.view(ctx, func(tx *Tx) (err error) {
-		names, err = list(ctx, tx.c, tx.sql.EndpointsReady, []any{kept(now), rows(limit)}, column[string])
+		lanes, err = list(ctx, tx.c, tx.sql.EndpointsReady, []any{kept(now), rows(limit), flag(mail)}, func(row Scanner) (Lane, error) {
+			var of Lane
+			err := row.Scan(&of.Account, &of.Endpoint)
+			return of, err
+		})
 		return err
 	})
-	return names, wrap("endpoints with deliveries", err)
+	return lanes, wrap("endpoints with deliveries", err)
 }
 
-// LeaseEndpoint takes an endpoint to work on until a time, unless somebody has it or its breaker has opened meanwhile.
-func (l *Ledger) LeaseEndpoint(ctx context.Context, name, holder string, now, until time.Time) (e Endpoint, got bool, err error) {
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// LeaseEndpoint takes a lane to work on until a time, unless somebody has it or its breaker has opened meanwhile.
+func (l *Ledger) LeaseEndpoint(ctx context.Context, of Lane, holder string, now, until time.Time) (e Endpoint, got bool, err error) {
 	err = l.Update(ctx, func(tx *Tx) (err error) {
-		e, err = one(ctx, tx.c, tx.sql.EndpointLease, []any{name, holder, kept(now), kept(until)}, func(row Scanner) (Endpoint, error) {
+		e, err = one(ctx, tx.c, tx.sql.EndpointLease, []any{of.Account, of.Endpoint, holder, kept(now), kept(until)}, func(row Scanner) (Endpoint, error) {
 			var e Endpoint
-			err := row.Scan(&e.Name, &e.Failures, &e.OpenUntil)
+			err := row.Scan(&e.Account, &e.Endpoint, &e.Failures, &e.OpenUntil)
 			return e, err
 		})
 		return err
@@ -42,9 +59,9 @@ func (l *Ledger) LeaseEndpoint(ctx context.Context, name, holder string, now, un
 	return e, err == nil, wrap("lease endpoint", err)
 }
 
-// FreeEndpoint gives a lease back.
-func (l *Ledger) FreeEndpoint(ctx context.Context, name, holder string) error {
-	return l.do(ctx, "free endpoint", l.sql.EndpointFree, name, holder)
+// FreeEndpoint gives a lease back; the lane goes behind those that were not worked on since.
+func (l *Ledger) FreeEndpoint(ctx context.Context, of Lane, holder string, now time.Time) error {
+	return l.do(ctx, "free endpoint", l.sql.EndpointFree, of.Account, of.Endpoint, holder, kept(now))
 }
 
 // FreeEndpoints gives all leases of a holder back: those of its earlier life.
@@ -52,9 +69,18 @@ func (l *Ledger) FreeEndpoints(ctx context.Context, holder string) error {
 	return l.do(ctx, "free endpoints", l.sql.EndpointsFree, holder)
 }
 
-// NoteEndpoint keeps what its holder has found out about an endpoint.
+// DropEndpoints forgets the endpoints that nothing waits for and that nobody works on, and tells how many.
+func (l *Ledger) DropEndpoints(ctx context.Context, now time.Time) (n int64, err error) {
+	err = l.Update(ctx, func(tx *Tx) (err error) {
+		n, err = tx.c.Exec(ctx, tx.sql.EndpointsDrop, kept(now))
+		return err
+	})
+	return n, wrap("drop endpoints", err)
+}
+
+// NoteEndpoint keeps what its holder has found out about a lane.
 func (l *Ledger) NoteEndpoint(ctx context.Context, e Endpoint, holder string) error {
-	return l.do(ctx, "note endpoint", l.sql.EndpointNote, e.Name, holder, e.Failures, kept(e.OpenUntil))
+	return l.do(ctx, "note endpoint", l.sql.EndpointNote, e.Account, e.Endpoint, holder, e.Failures, kept(e.OpenUntil))
 }
 
 func (l *Ledger) do(ctx context.Context, what, sql string, args ...any) error {
@@ -65,10 +91,10 @@ func (l *Ledger) do(ctx context.Context, what, sql string, args ...any) error {
 	return wrap(what, err)
 }
 
-// DueDeliveries returns what is due of an endpoint, oldest first, with the secrets of the webhooks: nothing of a topic
+// DueDeliveries returns what is due of a lane, oldest first, with the secrets of the webhooks: nothing of a topic
 // of which an earlier delivery waits for a later attempt.
-func (l *Ledger) DueDeliveries(ctx context.Context, endpoint string, now time.Time, limit int) ([]Delivery, error) {
-	return l.deliveries(ctx, l.sql.DeliveriesDue, endpoint, kept(now), rows(limit))
+func (l *Ledger) DueDeliveries(ctx context.Context, of Lane, now time.Time, limit int) ([]Delivery, error) {
+	return l.deliveries(ctx, l.sql.DeliveriesDue, of.Account, of.Endpoint, kept(now), rows(limit))
 }
 
 func (l *Ledger) deliveries(ctx context.Context, sql string, args ...any) ([]Delivery, error) {
@@ -93,10 +119,10 @@ func (l *Ledger) NoteDeliveries(ctx context.Context, tried []Delivery) error {
 	return wrap("note deliveries", err)
 }
 
-// GiveUp makes dead letters of what has waited for an endpoint since a time or longer, and tells how many.
-func (l *Ledger) GiveUp(ctx context.Context, endpoint string, since time.Time, reason string) (n int64, err error) {
+// GiveUp makes dead letters of what has waited in a lane since a time or longer, and tells how many.
+func (l *Ledger) GiveUp(ctx context.Context, of Lane, since time.Time, reason string) (n int64, err error) {
 	err = l.Update(ctx, func(tx *Tx) (err error) {
-		n, err = tx.c.Exec(ctx, tx.sql.DeliveriesGiveUp, endpoint, kept(since), l.timestamp(), printable(reason))
+		n, err = tx.c.Exec(ctx, tx.sql.DeliveriesGiveUp, of.Account, of.Endpoint, kept(since), l.timestamp(), printable(reason))
 		return err
 	})
 	return n, wrap("give deliveries up", err)
@@ -206,7 +232,7 @@ func (l *Ledger) QueueDepth(ctx context.Context) (q Queue, err error) {
 	return q, wrap("queue depth", err)
 }
 
-// Hasten makes all that waits for an endpoint due.
-func (l *Ledger) Hasten(ctx context.Context, endpoint string, now time.Time) error {
-	return l.do(ctx, "hasten deliveries", l.sql.DeliveriesHasten, endpoint, kept(now))
+// Hasten makes all that waits in a lane due.
+func (l *Ledger) Hasten(ctx context.Context, of Lane, now time.Time) error {
+	return l.do(ctx, "hasten deliveries", l.sql.DeliveriesHasten, of.Account, of.Endpoint, kept(now))
 }

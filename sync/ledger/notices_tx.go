@@ -87,6 +87,20 @@ func (tx *Tx) FellLow(ctx context.Context, account string) (bool, error) {
 	return n > 0, err
 }
 
+// MailsLow notes that an e-mail about low credit is queued. It is false if one was within the time before, and the
+// account was not topped up since: a threshold that moves up and down sends no stream of e-mail.
+func (tx *Tx) MailsLow(ctx context.Context, account string, within time.Duration) (bool, error) {
+	now := tx.l.timestamp()
+	n, err := tx.c.Exec(ctx, tx.sql.AlertMailed, account, now, kept(now.Add(-within)))
+	return n > 0, err
+}
+
+// GrantedSince tells whether credit was added to an account at a time or after it.
+func (tx *Tx) GrantedSince(ctx context.Context, account string, at time.Time) (bool, error) {
+	n, err := one(ctx, tx.c, tx.sql.GrantedSince, []any{account, kept(at)}, column[int64])
+	return n > 0, err
+}
+
 // RanOut notes that an account's credit is used up. It is true once, until [Tx.Rearm].
 func (tx *Tx) RanOut(ctx context.Context, account string) (bool, error) {
 	if _, err := tx.c.Exec(ctx, tx.sql.AlertsOpen, account, tx.l.timestamp()); err != nil {
@@ -98,12 +112,6 @@ func (tx *Tx) RanOut(ctx context.Context, account string) (bool, error) {
 
 // Rearm forgets that an account was told of low, or of used up, credit.
 func (tx *Tx) Rearm(ctx context.Context, account string, low, exhausted bool) error {
-	flag := func(b bool) int64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
 	_, err := tx.c.Exec(ctx, tx.sql.AlertRearm, account, flag(low), flag(exhausted))
 	return err
 }

@@ -24,20 +24,25 @@ func (l *Ledger) AddPurchase(ctx context.Context, p Purchase) (Purchase, error) 
 	return l.addPurchase(ctx, p, nil)
 }
 
-// AddTopUp is AddPurchase for a top-up, which an account may have so many of in 24 hours.
-// Errors: those of AddPurchase, ErrConflict (there were that many).
-func (l *Ledger) AddTopUp(ctx context.Context, p Purchase, perDay int64) (Purchase, error) {
+// AddTopUp is AddPurchase for a top-up that was found due: as the account had set it then, and with so many grants in
+// the balance. An account may have so many in 24 hours.
+// Errors: those of AddPurchase, ErrNotDue, ErrConflict (there were that many).
+func (l *Ledger) AddTopUp(ctx context.Context, p Purchase, seen TopUp, grants int64) (Purchase, error) {
 	p.Kind = PurchaseTopUp
-	return l.addPurchase(ctx, p, func(tx *Tx) error {
+	return l.addPurchase(ctx, p, func(tx *Tx, sums Totals) error {
+		t, err := tx.dueTopUp(ctx, sums, &seen, grants)
+		if err != nil {
+			return err
+		}
 		n, err := one(ctx, tx.c, tx.sql.TopUpsSince, []any{p.Account, tx.l.timestamp().Add(-24 * time.Hour)}, column[int64])
-		if err == nil && n >= perDay {
+		if err == nil && n >= t.MaxPerDay {
 			err = problem(ErrConflict, "%d top-ups in 24 hours are as many as there may be", n)
 		}
 		return err
 	})
 }
 
-func (l *Ledger) addPurchase(ctx context.Context, p Purchase, allowed func(*Tx) error) (Purchase, error) {
+func (l *Ledger) addPurchase(ctx context.Context, p Purchase, allowed func(*Tx, Totals) error) (Purchase, error) {
 	what := fmt.Sprintf("add a purchase of account %q", p.Account)
 	if p.ID == uuid.Nil {
 		p.ID = uuid.Must(uuid.NewV7())
@@ -48,15 +53,16 @@ func (l *Ledger) addPurchase(ctx context.Context, p Purchase, allowed func(*Tx) 
 		return Purchase{}, wrap(what, err)
 	}
 	err := l.Update(ctx, func(tx *Tx) error {
-		if _, err := tx.lockTotals(ctx, p.Account); err != nil {
+		sums, err := tx.lockTotals(ctx, p.Account)
+		if err != nil {
 			return err
 		}
 		if allowed != nil {
-			if err := allowed(tx); err != nil {
+			if err := allowed(tx, sums); err != nil {
 				return err
 			}
 		}
-		_, err := tx.c.Exec(ctx, tx.sql.PurchaseInsert, p.ID, p.Account, p.Kind, string(p.State), int64(p.Units), int64(p.Net), p.Gross, p.Currency, p.SaveCard,
+		_, err = tx.c.Exec(ctx, tx.sql.PurchaseInsert, p.ID, p.Account, p.Kind, string(p.State), int64(p.Units), int64(p.Net), p.Gross, p.Currency, p.SaveCard,
 			p.SuccessURL, p.CancelURL, p.Tax, p.Session, p.Intent, p.Charge, p.Invoice, p.Back, p.Problem, p.Attempts, p.DueAt, p.CreatedAt, p.ExpiresAt, p.PaidAt)
 		return err
 	})
@@ -115,9 +121,12 @@ func (l *Ledger) Purchases(ctx context.Context, account string, limit, offset in
 // confirmed.
 const AwaitsCustomer = "the bank wants the customer to confirm the payment"
 
+// KeptAside begins the problem of a purchase that ended although somebody may have paid for it.
+const KeptAside = "kept aside: "
+
 // PurchasesAside returns purchases with a problem that an operator has to look at, newest first.
 func (l *Ledger) PurchasesAside(ctx context.Context, limit int) ([]Purchase, error) {
-	return l.purchases(ctx, l.sql.PurchasesAside, AwaitsCustomer, rows(limit))
+	return l.purchases(ctx, l.sql.PurchasesAside, AwaitsCustomer, rows(limit), KeptAside+"%")
 }
 
 func (l *Ledger) purchases(ctx context.Context, sql string, args ...any) ([]Purchase, error) {
@@ -200,7 +209,7 @@ func (tx *Tx) putPurchase(ctx context.Context, p *Purchase) error {
 
 // Payment is what Stripe says was paid. Amounts are in the currency's smallest unit.
 type Payment struct {
-	Intent   string // pi_...
+	Intent   string // pi_...; in_... of an invoice that the customer's balance at Stripe paid whole
 	Charge   string // ch_...; empty: not known
 	Invoice  string // in_...; empty: not known
 	Session  string // cs_...; empty: not known
@@ -208,10 +217,13 @@ type Payment struct {
 	Net      int64 // without VAT
 	Gross    int64
 	At       time.Time // zero: now
+
+	Card, CardName string // that paid; kept for top-ups where the purchase says so
 }
 
-// PayPurchase grants what was paid for and marks the purchase paid, both or neither, once. It tells whether this was
-// the time. An expired purchase may be paid all the same: the money is there.
+// PayPurchase grants what was paid for, marks the purchase paid and keeps the card, all or nothing, once: an older
+// purchase that is told again never puts its card over a newer one's. It tells whether this was the time. An expired
+// purchase may be paid all the same: the money is there.
 // Errors: ErrNotFound, ErrConflict (currency or amount are not those of the purchase, or another payment paid it).
 func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Purchase, bool, error) {
 	var p Purchase
@@ -236,6 +248,11 @@ func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Pu
 			}
 			p.State, p.Gross, p.PaidAt, p.Problem = PurchasePaid, pay.Gross, tx.l.keptOr(pay.At), ""
 		}
+		if first && p.SaveCard && pay.Card != "" {
+			if _, err := tx.c.Exec(ctx, tx.sql.CardPut, p.Account, pay.Card, pay.CardName, tx.l.timestamp()); err != nil {
+				return err
+			}
+		}
 		return tx.putPurchase(ctx, &p)
 	})
 	if err != nil {
@@ -251,6 +268,9 @@ func fill(to *string, s string) {
 }
 
 func checkPayment(p *Purchase, pay *Payment) error {
+	if err := checkTexts(field{"card", pay.Card}, field{"card_name", pay.CardName}); err != nil {
+		return err
+	}
 	switch {
 	case pay.Intent == "":
 		return invalid("a payment without an intent")
@@ -278,7 +298,7 @@ type Payback struct {
 
 // TakeBack takes the credit back that belongs to money given back, once per reference. All refunds and disputes of one
 // purchase together take no more than its units, and what they take follows from their sum, whatever order they come
-// in. It returns the units that were taken now, negative where some were given again.
+// in; more than was paid counts as all of it. It returns the units that were taken now, negative where some were given again.
 // Errors: ErrNotFound (the purchase), ErrConflict (not paid yet; another currency; the reference came with another amount).
 func (l *Ledger) TakeBack(ctx context.Context, purchase uuid.UUID, back Payback) (Purchase, credit.Units, error) {
 	var p Purchase
@@ -302,9 +322,8 @@ func (tx *Tx) takeBack(ctx context.Context, p *Purchase, back *Payback) (credit.
 		return 0, problem(ErrConflict, "the purchase is not paid yet")
 	case !strings.EqualFold(p.Currency, back.Currency):
 		return 0, problem(ErrConflict, "%s is in %s, but the purchase in %s", back.Reference, strings.ToUpper(back.Currency), p.Currency)
-	case back.Amount > p.Gross || back.Amount < -p.Gross:
-		return 0, problem(ErrConflict, "%s is of %d cents, but only %d were paid", back.Reference, back.Amount, p.Gross)
 	}
+	amount := min(max(back.Amount, -p.Gross), p.Gross) // a bank may dispute more than was paid
 	type sums struct{ amount, units int64 }
 	read := func(row Scanner) (s sums, err error) {
 		err = row.Scan(&s.amount, &s.units)
@@ -312,8 +331,8 @@ func (tx *Tx) takeBack(ctx context.Context, p *Purchase, back *Payback) (credit.
 	}
 	was, err := one(ctx, tx.c, tx.sql.Payback, []any{back.Reference}, read)
 	if err == nil {
-		if was.amount != back.Amount {
-			return 0, problem(ErrConflict, "%s came before with %d cents, now with %d", back.Reference, was.amount, back.Amount)
+		if was.amount != amount {
+			return 0, problem(ErrConflict, "%s came before with %d cents, now with %d", back.Reference, was.amount, amount)
 		}
 		return 0, nil
 	}
@@ -324,9 +343,9 @@ func (tx *Tx) takeBack(ctx context.Context, p *Purchase, back *Payback) (credit.
 	if err != nil {
 		return 0, err
 	}
-	p.Back = min(max(sum.amount+back.Amount, 0), p.Gross)
+	p.Back = min(max(sum.amount+amount, 0), p.Gross)
 	units := share(p.Units, p.Back, p.Gross) - credit.Units(sum.units)
-	if _, err := tx.c.Exec(ctx, tx.sql.PaybackInsert, back.Reference, p.ID, back.Amount, int64(units), tx.l.timestamp()); err != nil {
+	if _, err := tx.c.Exec(ctx, tx.sql.PaybackInsert, back.Reference, p.ID, amount, int64(units), tx.l.timestamp()); err != nil {
 		return 0, err
 	}
 	if units != 0 {

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/hmsovereign/ringfence/authz/credit"
 )
+
+// ErrNotDue: since a top-up was found due it was changed or put off, or the account got credit.
+var ErrNotDue = &Error{"conflict", "the top-up is not due any more"}
 
 // TopUp returns an account's auto top-up. Errors: ErrNotFound (none was ever set).
 func (l *Ledger) TopUp(ctx context.Context, account string) (TopUp, error) {
@@ -25,14 +29,97 @@ func (l *Ledger) TopUp(ctx context.Context, account string) (TopUp, error) {
 // ChangeTopUp lets change alter an account's auto top-up, which is all zero where none was set, while nothing else
 // does. Errors: ErrNotFound (the account), ErrInvalid, and those of change.
 func (l *Ledger) ChangeTopUp(ctx context.Context, account string, change func(*TopUp) error) (TopUp, error) {
-	return l.changeTopUp(ctx, account, change, func(*Tx, *TopUp) error { return nil })
+	return l.changeTopUp(ctx, account, change, nil)
 }
 
 // FailTopUp is ChangeTopUp where one could not be paid: the customer is told of the problem, once for an id.
 func (l *Ledger) FailTopUp(ctx context.Context, account string, id uuid.UUID, change func(*TopUp) error) (TopUp, error) {
-	return l.changeTopUp(ctx, account, change, func(tx *Tx, t *TopUp) error {
-		return tx.Notify(ctx, Notice{Account: account, Event: NoticeTopUpFailed, ID: id, Problem: t.Problem, PayURL: t.PayURL})
+	return l.changeTopUp(ctx, account, change, func(tx *Tx, t *TopUp) error { return tx.topUpFailed(ctx, t, id) })
+}
+
+func (tx *Tx) topUpFailed(ctx context.Context, t *TopUp, id uuid.UUID) error {
+	return tx.Notify(ctx, Notice{Account: t.Account, Event: NoticeTopUpFailed, ID: id, Problem: t.Problem, PayURL: t.PayURL})
+}
+
+// PutOffTopUp is ChangeTopUp where one that was found due could not be started; see [Ledger.AddTopUp]. The customer is
+// told of the problem if tell says so. Errors: those of ChangeTopUp, ErrNotDue (another sidecar has started one, too).
+func (l *Ledger) PutOffTopUp(ctx context.Context, seen TopUp, grants int64, tell bool, change func(*TopUp)) error {
+	err := l.Update(ctx, func(tx *Tx) error {
+		sums, err := tx.lockTotals(ctx, seen.Account)
+		if err != nil {
+			return err
+		}
+		t, err := tx.dueTopUp(ctx, sums, &seen, grants)
+		if err != nil {
+			return err
+		}
+		_, err = one(ctx, tx.c, tx.sql.TopUpOpen, []any{seen.Account}, readPurchase)
+		if err == nil {
+			return problem(ErrNotDue, "a top-up of account %q is under way", seen.Account)
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		change(&t)
+		if err := tx.putTopUp(ctx, seen.Account, &t); err != nil || !tell {
+			return err
+		}
+		return tx.topUpFailed(ctx, &t, uuid.Nil)
 	})
+	return wrap(fmt.Sprintf("put off the top-up of account %q", seen.Account), err)
+}
+
+// dueTopUp reads an account's top-up if it is still as it was seen, may buy now, and the account had no grant since.
+func (tx *Tx) dueTopUp(ctx context.Context, sums Totals, seen *TopUp, grants int64) (TopUp, error) {
+	t, err := one(ctx, tx.c, tx.sql.TopUp, []any{sums.Account}, readTopUp)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return t, problem(ErrNotDue, "account %q has no top-up", sums.Account)
+	case err != nil:
+		return t, err
+	case !t.Enabled || t.Below != seen.Below || t.Units != seen.Units:
+		return t, problem(ErrNotDue, "the top-up of account %q was changed", sums.Account)
+	case t.NotBefore.After(tx.l.timestamp()):
+		return t, problem(ErrNotDue, "the top-up of account %q was put off", sums.Account)
+	case sums.Grants != grants:
+		return t, problem(ErrNotDue, "account %q has %d grants, its balance was seen with %d", sums.Account, sums.Grants, grants)
+	}
+	return t, nil
+}
+
+// declinedMark begins the problem of an open top-up that is never charged again.
+const declinedMark = "declined: "
+
+// TopUpDeclined tells whether [Ledger.DeclineTopUp] came for a purchase that is still open: only its invoice is left to
+// close.
+func (p *Purchase) TopUpDeclined() bool {
+	return p.State == PurchaseOpen && strings.HasPrefix(p.Problem, declinedMark)
+}
+
+// DeclineTopUp is FailTopUp for an open purchase that will never be paid, once for it: the purchase keeps why. It does
+// nothing to one that has ended, and returns the purchase as it is now.
+// Errors: ErrNotFound, and those of ChangeTopUp.
+func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why string, change func(*TopUp)) (Purchase, error) {
+	var p Purchase
+	err := l.Update(ctx, func(tx *Tx) (err error) {
+		if p, err = tx.lockPurchase(ctx, purchase); err != nil || p.State != PurchaseOpen || p.TopUpDeclined() {
+			return err
+		}
+		t, err := one(ctx, tx.c, tx.sql.TopUp, []any{p.Account}, readTopUp)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		change(&t)
+		if err := tx.putTopUp(ctx, p.Account, &t); err != nil {
+			return err
+		}
+		p.Problem = printable(declinedMark + why)
+		if err := tx.putPurchase(ctx, &p); err != nil {
+			return err
+		}
+		return tx.topUpFailed(ctx, &t, p.ID)
+	})
+	return p, wrap(fmt.Sprintf("decline top-up %s", purchase), err)
 }
 
 func (l *Ledger) changeTopUp(ctx context.Context, account string, change func(*TopUp) error, then func(*Tx, *TopUp) error) (TopUp, error) {
@@ -49,13 +136,7 @@ func (l *Ledger) changeTopUp(ctx context.Context, account string, change func(*T
 		if err := change(&t); err != nil {
 			return err
 		}
-		t.Account, t.NotBefore, t.Problem, t.UpdatedAt = account, kept(t.NotBefore), printable(t.Problem), l.timestamp()
-		if err := errors.Join(checkRange("below", int64(t.Below), 0, credit.Max), checkRange("units", int64(t.Units), 0, credit.Max),
-			checkRange("max_per_day", t.MaxPerDay, 0, math.MaxInt32), checkTexts(field{"pay_url", t.PayURL})); err != nil {
-			return err
-		}
-		_, err = tx.c.Exec(ctx, tx.sql.TopUpPut, t.Account, t.Enabled, int64(t.Below), int64(t.Units), t.MaxPerDay, t.Declined, t.NotBefore, t.Problem, t.PayURL, t.UpdatedAt)
-		if err != nil {
+		if err := tx.putTopUp(ctx, account, &t); err != nil || then == nil {
 			return err
 		}
 		return then(tx, &t)
@@ -64,6 +145,17 @@ func (l *Ledger) changeTopUp(ctx context.Context, account string, change func(*T
 		return TopUp{}, wrap(fmt.Sprintf("change the top-up of account %q", account), err)
 	}
 	return t, nil
+}
+
+func (tx *Tx) putTopUp(ctx context.Context, account string, t *TopUp) error {
+	t.Account, t.NotBefore, t.Problem, t.UpdatedAt = account, kept(t.NotBefore), printable(t.Problem), tx.l.timestamp()
+	err := errors.Join(checkRange("below", int64(t.Below), 0, credit.Max), checkRange("units", int64(t.Units), 0, credit.Max),
+		checkRange("max_per_day", t.MaxPerDay, 0, math.MaxInt32), checkTexts(field{"pay_url", t.PayURL}))
+	if err != nil {
+		return err
+	}
+	_, err = tx.c.Exec(ctx, tx.sql.TopUpPut, t.Account, t.Enabled, int64(t.Below), int64(t.Units), t.MaxPerDay, t.Declined, t.NotBefore, t.Problem, t.PayURL, t.UpdatedAt)
+	return err
 }
 
 // TopUps returns up to limit enabled top-ups that may buy now, of accounts after one, by account.

@@ -190,6 +190,10 @@ func (b *batch) weigh(ctx context.Context, id string, left, least credit.Units) 
 	return nil
 }
 
+// mailEvery is how long no second e-mail about low credit goes to an account that only changes its alerts: the address
+// need not be its own.
+const mailEvery = time.Hour
+
 // fall tells an account that its credit runs low or has run out, unless it knows.
 func (b *batch) fall(ctx context.Context, id, event string, left credit.Units) error {
 	alerts := b.alerts[id]
@@ -217,6 +221,11 @@ func (b *batch) fall(ctx context.Context, id, event string, left credit.Units) e
 	crossing := uuid.NewString() // the row that changed makes it one
 	if hooked {
 		b.add(&w, id, m, crossing)
+	}
+	if mail && event == EventLow {
+		if mail, err = b.tx.MailsLow(ctx, id, mailEvery); err != nil {
+			return err
+		}
 	}
 	if mail {
 		return b.mail(p, event, mailData{Company: p.account.Company, Minutes: credit.Minutes(left).String(), Threshold: alerts.Below.Credits()}, crossing)
@@ -269,6 +278,7 @@ func (n *Notifier) live(ctx context.Context, tx *ledger.Tx, notices []authz.Noti
 	type fall struct {
 		event string
 		left  credit.Units
+		at    time.Time
 	}
 	falls := make(map[string][]fall)
 	for i := range notices {
@@ -283,15 +293,27 @@ func (n *Notifier) live(ctx context.Context, tx *ledger.Tx, notices []authz.Noti
 			b.add(&w, topic, answered(x.UID, x.Key.Direction, &x.Detail, x.At, names[x.Detail.NumberID].Name), topic, statusInProgress)
 		case authz.NoticeLow, authz.NoticeExhausted:
 			if x.Left < b.alerts[x.Account].Below { // it may be another one by now
-				falls[x.Account] = append(falls[x.Account], fall{EventLow, x.Left})
+				falls[x.Account] = append(falls[x.Account], fall{EventLow, x.Left, time.UnixMilli(x.At)})
 			}
 			if x.Kind == authz.NoticeExhausted {
-				falls[x.Account] = append(falls[x.Account], fall{EventExhausted, x.Left})
+				falls[x.Account] = append(falls[x.Account], fall{EventExhausted, x.Left, time.UnixMilli(x.At)})
 			}
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(falls)) { // one order for all, against deadlocks
+	ids := slices.Sorted(maps.Keys(falls))               // one order for all, against deadlocks
+	if _, err := tx.LockAccounts(ctx, ids); err != nil { // no grant comes between the look and the telling
+		return err
+	}
+	for _, id := range ids {
 		for _, f := range falls[id] {
+			// Credit that was added since makes it untrue; what is left then is weighed when the call ends.
+			late, err := tx.GrantedSince(ctx, id, f.at)
+			if err != nil {
+				return err
+			}
+			if late {
+				continue
+			}
 			if err := b.fall(ctx, id, f.event, f.left); err != nil {
 				return err
 			}

@@ -26,9 +26,9 @@ func (n *Notifier) Alerts(ctx context.Context, account string) (ledger.Alerts, e
 func (n *Notifier) SetAlerts(ctx context.Context, a ledger.Alerts) error {
 	switch {
 	case a.Below < 0 || a.Below > credit.Max:
-		return &ledger.FieldError{Field: "below", Message: "is not a number of minutes from 0 up"}
+		return &ledger.FieldError{Field: "below", Message: "Write a number of minutes from 0 up."}
 	case a.Email && n.mailer == nil:
-		return &ledger.FieldError{Field: "email", Message: "cannot be sent: no mail server is configured"}
+		return &ledger.FieldError{Field: "email", Message: "E-mail cannot be sent: no mail server is configured."}
 	}
 	_, err := n.ledger.SetAlerts(ctx, a)
 	return n.changed(ctx, a.Account, err)
@@ -80,7 +80,7 @@ func (n *Notifier) PutWebhook(ctx context.Context, w ledger.Webhook) (ledger.Web
 	}
 	err := n.guard.check(w.URL)
 	if w.Secret != "" && (len(w.Secret) < leastSecret || len(w.Secret) > mostSecret || strings.ContainsFunc(w.Secret, func(r rune) bool { return r <= ' ' || r > '~' })) {
-		err = errors.Join(err, &ledger.FieldError{Field: "secret", Message: fmt.Sprintf("is not %d to %d printable characters without blanks", leastSecret, mostSecret)})
+		err = errors.Join(err, &ledger.FieldError{Field: "secret", Message: fmt.Sprintf("Write %d to %d printable ASCII characters without blanks.", leastSecret, mostSecret)})
 	}
 	if err != nil {
 		return ledger.Webhook{}, err

@@ -23,7 +23,8 @@
 //
 //	status-update        in-progress, ended, ended-with-error (with error)
 //	end-of-call-report   duration_seconds, cost, balance after the call
-//	balance-low          under the account's threshold: once, until a top-up lifts it a tenth above
+//	balance-low          under the account's threshold: once, until a top-up lifts it a tenth above or the threshold
+//	                     moves; e-mailed at most once an hour unless topped up
 //	balance-exhausted    not enough for the shortest call: once, until a top-up
 //	credits-added        a grant
 //	top-up-failed        the saved card was declined
@@ -38,8 +39,9 @@
 // waits until the earlier one is delivered or given up. Failed ones are tried again after 5 s, 10 s, 20 s ... up to two
 // hours, for a day.
 //
-// One sidecar at a time works on an endpoint, under a lease in the ledger, so that any number of sidecars share the
-// queue and order is kept. Its breaker opens after five failures in a row:
+// One sidecar at a time works on what an account has for an endpoint, under a lease in the ledger, so that any number of
+// sidecars share the queue and order is kept; who waits longest is next, and e-mail has workers of its own. A breaker
+// opens after five failures in a row; accounts that share an endpoint have one each:
 //
 //	closed --(5 failures)--> open --(10 s ... 10 min)--> one is tried --(2xx)--> closed, all that waits is due
 //	                          ^                               |

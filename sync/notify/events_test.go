@@ -168,7 +168,7 @@ func TestNobodyWantsToHear(t *testing.T) {
 	r.set("", "")
 	r.ingest(r.call(84), r.call(500*60))
 	r.grant(1, "more")
-	must(t, r.Live(t.Context(), []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New()}}))
+	must(t, r.Live(t.Context(), []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New(), At: soon()}}))
 	same(t, "deliveries", len(r.deliveries()), 0)
 	a, err := r.ledger.Alerts(t.Context(), acct)
 	must(t, err)
@@ -232,7 +232,7 @@ func TestLowBalance(t *testing.T) {
 	r.ingest(r.call(1))
 	told("balance-low 99.98 100")
 	r.ingest(r.call(60))
-	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), Left: 90 * credit.PerCredit}}))
+	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), At: soon(), Left: 90 * credit.PerCredit}}))
 	told("balance-low 99.98 100") // once
 
 	// A top-up that lifts it not far above the threshold does not arm it again; one that does, does.
@@ -240,11 +240,11 @@ func TestLowBalance(t *testing.T) {
 	r.ingest(r.call(300))
 	r.grant(12, "enough")
 	told("balance-low 99.98 100", "credits-added 103.98 5", "credits-added 110.98 12")
-	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), Left: 99 * credit.PerCredit}}))
+	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), At: soon(), Left: 99 * credit.PerCredit}}))
 	told("balance-low 99.98 100", "credits-added 103.98 5", "credits-added 110.98 12", "balance-low 99 100")
 	// A notice of another threshold than the present one says nothing.
 	must(t, r.SetAlerts(ctx, ledger.Alerts{Account: acct, Below: 50 * credit.PerCredit}))
-	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), Left: 99 * credit.PerCredit}}))
+	must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeLow, Account: acct, UID: uuid.New(), At: soon(), Left: 99 * credit.PerCredit}}))
 	told("balance-low 99.98 100", "credits-added 103.98 5", "credits-added 110.98 12", "balance-low 99 100")
 	// A threshold above the balance is told of at once.
 	must(t, r.SetAlerts(ctx, ledger.Alerts{Account: acct, Below: 200 * credit.PerCredit}))
@@ -260,7 +260,7 @@ func TestBalanceExhausted(t *testing.T) {
 	r.ingest(as(r.call(0), authz.StateRejected, string(authz.CodeInsufficientCredits)))
 	same(t, "told", r.balances(), []string{"balance-exhausted 0"})
 	r.grant(10, "more")
-	must(t, r.Live(t.Context(), []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New(), Left: 100}}))
+	must(t, r.Live(t.Context(), []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New(), At: soon(), Left: 100}}))
 	same(t, "told", r.balances(), []string{"balance-exhausted 0", "credits-added 10 10", "balance-exhausted 0"})
 }
 

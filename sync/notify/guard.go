@@ -87,32 +87,32 @@ func (g *guard) check(raw string) error {
 		return &ledger.FieldError{Field: "url", Message: fmt.Sprintf(format, args...)}
 	}
 	if len(raw) > maxURL {
-		return wrong("is longer than %d characters", maxURL)
+		return wrong("Write a URL of at most %d characters.", maxURL)
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Opaque != "" {
-		return wrong("is not a URL such as https://example.com/hook")
+		return wrong("Write a URL such as https://example.com/hook.")
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	literal, err := netip.ParseAddr(host)
 	isLiteral := err == nil
 	switch {
 	case host == "":
-		return wrong("names no host")
+		return wrong("Write the host into the URL, as in https://example.com/hook.")
 	case u.User != nil:
-		return wrong("holds a user or password, which would be shown; the signature proves who calls")
+		return wrong("Leave user and password out of the URL, where they would be shown; the signature proves who calls.")
 	case u.Fragment != "":
-		return wrong("has a fragment, which is never sent")
+		return wrong("Leave out the fragment after #, which is never sent.")
 	case isLiteral && !g.permits(literal), !isLiteral && g.local(host):
-		return wrong("leads to an address that is not a public one")
+		return wrong("Write a URL that leads to a public address.")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme != "http":
-		return wrong("is not https://")
+		return wrong("Write a URL that begins with https://.")
 	case g.http || isLiteral && g.allowed(literal.Unmap()):
 		return nil
 	}
-	return wrong("is not https://")
+	return wrong("Write a URL that begins with https://.")
 }
 
 // local tells whether a name can only be one of this machine.

@@ -214,7 +214,7 @@ func TestMailTexts(t *testing.T) {
 	for _, language := range []string{"en", "nl", "de-AT", "xx"} {
 		_, _, err := r.ledger.UpdateAccount(ctx, acct, func(a *authz.Account) error { a.Language = language; return nil })
 		must(t, err)
-		must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New()}}))
+		must(t, r.Live(ctx, []authz.Notice{{Kind: authz.NoticeExhausted, Account: acct, UID: uuid.New(), At: soon()}}))
 		must(t, r.ledger.Update(ctx, func(tx *ledger.Tx) error {
 			return tx.Notify(ctx, ledger.Notice{Account: acct, Event: ledger.NoticeTopUpFailed, Problem: "Declined.", PayURL: "https://pay.example.com/i"})
 		}))

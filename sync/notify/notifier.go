@@ -23,7 +23,8 @@ type Config struct {
 	Letters time.Duration  // how long dead letters are kept; 30 days
 	Poll    time.Duration  // between two looks at the queue; 500 ms
 	Lease   time.Duration  // of an endpoint; 60 s, at least four times Timeout
-	Workers int            // endpoints worked on at once; 64
+	Workers int            // webhooks' endpoints worked on at once; 64
+	Mailers int            // addresses e-mailed at once; 4
 	Backoff time.Duration  // after the first failure; 5 s
 	Cool    time.Duration  // how long a breaker is open at first; 10 s
 
@@ -53,6 +54,9 @@ func (c Config) withDefaults() Config {
 	c.Lease = max(c.Lease, 4*c.Timeout, 2*c.SMTP.Timeout)
 	if c.Workers == 0 {
 		c.Workers = 64
+	}
+	if c.Mailers == 0 {
+		c.Mailers = 4
 	}
 	return c
 }
@@ -84,7 +88,7 @@ type Notifier struct {
 
 	look chan struct{}
 	mu   sync.Mutex
-	busy map[string]bool // endpoints being worked on here
+	busy map[ledger.Lane]bool // lanes being worked on here
 }
 
 // New makes a Notifier, and has the ledger tell it of grants. met may be nil. Errors: the mail settings are wrong.
@@ -94,7 +98,7 @@ func New(cfg Config, l *ledger.Ledger, log *slog.Logger, met *Metrics) (*Notifie
 		met = NewMetrics(nil)
 	}
 	n := &Notifier{cfg: cfg, ledger: l, guard: &guard{allow: cfg.Allow, http: cfg.HTTP}, log: log, met: met, now: time.Now,
-		look: make(chan struct{}, 1), busy: map[string]bool{}}
+		look: make(chan struct{}, 1), busy: map[ledger.Lane]bool{}}
 	var err error
 	if n.mailer, err = newMailer(cfg.SMTP, cfg.BillingURL, n.now); err != nil {
 		return nil, fmt.Errorf("e-mail: %w", err)
@@ -132,12 +136,18 @@ func (n *Notifier) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// pool are the workers of one kind of endpoint: a mail server that hangs takes none from the webhooks.
+type pool struct {
+	mail  bool
+	slots chan struct{}
+}
+
 // dispatch hands ready endpoints to workers.
 func (n *Notifier) dispatch(ctx, hard context.Context, wg *sync.WaitGroup) {
 	freed, failing := false, false
-	slots := make(chan struct{}, n.cfg.Workers)
+	pools := []pool{{false, make(chan struct{}, n.cfg.Workers)}, {true, make(chan struct{}, n.cfg.Mailers)}}
 	for ctx.Err() == nil {
-		err := n.dispatchOnce(ctx, hard, wg, slots, &freed)
+		err := n.dispatchOnce(ctx, hard, wg, pools, &freed)
 		if err != nil && ctx.Err() == nil && !failing {
 			n.log.Error("the queue of customers' messages cannot be read; they wait", "error", err)
 		}
@@ -165,62 +175,70 @@ func wait(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
 	return true
 }
 
-func (n *Notifier) dispatchOnce(ctx, hard context.Context, wg *sync.WaitGroup, slots chan struct{}, freed *bool) error {
+func (n *Notifier) dispatchOnce(ctx, hard context.Context, wg *sync.WaitGroup, pools []pool, freed *bool) error {
 	if !*freed { // what this sidecar held before it was killed
 		if err := n.ledger.FreeEndpoints(ctx, n.cfg.Holder); err != nil {
 			return err
 		}
 		*freed = true
 	}
-	room := cap(slots) - len(slots)
-	if room == 0 {
+	for _, p := range pools {
+		if err := n.fill(ctx, hard, wg, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill gives the workers of a pool that are free something to do.
+func (n *Notifier) fill(ctx, hard context.Context, wg *sync.WaitGroup, p pool) error {
+	if len(p.slots) == cap(p.slots) {
 		return nil
 	}
-	ready, err := n.ledger.ReadyEndpoints(ctx, n.now(), cap(slots))
+	ready, err := n.ledger.ReadyEndpoints(ctx, n.now(), p.mail, cap(p.slots))
 	if err != nil {
 		return err
 	}
-	for _, endpoint := range ready {
-		if !n.take(endpoint) {
+	for _, of := range ready {
+		if !n.take(of) {
 			continue
 		}
 		select {
-		case slots <- struct{}{}:
+		case p.slots <- struct{}{}:
 		default: // all are busy: it is found again
-			n.leave(endpoint)
+			n.leave(of)
 			return nil
 		}
 		wg.Go(func() {
-			defer func() {
-				<-slots
-				n.leave(endpoint)
-			}()
-			switch err := n.work(ctx, hard, endpoint); {
-			case err == nil:
-				n.poke() // more may have come, or another endpoint waits for the slot
-			case ctx.Err() == nil:
+			tried, err := n.work(ctx, hard, of)
+			<-p.slots
+			n.leave(of)
+			if err != nil && ctx.Err() == nil {
 				n.log.Error("messages to a customer's endpoint are not worked on; they wait", "error", err)
+			}
+			if err == nil && tried {
+				n.poke() // more may have come, or another endpoint waits for the slot
 			}
 		})
 	}
 	return nil
 }
 
-func (n *Notifier) take(endpoint string) bool {
+func (n *Notifier) take(of ledger.Lane) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.busy[endpoint] {
+	if n.busy[of] {
 		return false
 	}
-	n.busy[endpoint] = true
+	n.busy[of] = true
 	n.met.working.Set(float64(len(n.busy)))
 	return true
 }
 
-func (n *Notifier) leave(endpoint string) {
+func (n *Notifier) leave(of ledger.Lane) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.busy, endpoint)
+	delete(n.busy, of)
 	n.met.working.Set(float64(len(n.busy)))
 }
 
@@ -259,5 +277,8 @@ func (n *Notifier) drop(ctx context.Context) {
 	now := n.now()
 	if _, err := n.ledger.DropDeliveries(ctx, now.Add(-n.cfg.Keep), now.Add(-n.cfg.Letters), dropBatch); err != nil && ctx.Err() == nil {
 		n.log.Error("old deliveries not dropped; it is tried again", "error", err)
+	}
+	if _, err := n.ledger.DropEndpoints(ctx, now); err != nil && ctx.Err() == nil {
+		n.log.Error("old endpoints not dropped; it is tried again", "error", err)
 	}
 }

@@ -293,6 +293,9 @@ func TestSettings(t *testing.T) {
 	if err := r.SetAlerts(ctx, ledger.Alerts{Account: acct, Below: -1}); !errors.As(err, &field) || field.Field != "below" {
 		t.Errorf("a threshold below zero: %v", err)
 	}
+	if field.Message != "Write a number of minutes from 0 up." {
+		t.Errorf("beside the field it says %q", field.Message)
+	}
 	kept, err := r.PutWebhook(ctx, ledger.Webhook{Account: acct, URL: r.hook.URL + "/other"})
 	must(t, err)
 	if kept.Secret != secret {

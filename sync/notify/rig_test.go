@@ -154,6 +154,9 @@ func (r *rig) settled() {
 	})
 }
 
+// soon is after everything granted so far, as a notice tells its time.
+func soon() int64 { return time.Now().Add(time.Second).UnixMilli() }
+
 // ended is when the tests' calls end.
 var ended = time.Date(2025, 12, 13, 10, 0, 0, 0, time.UTC)
 

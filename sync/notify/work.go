@@ -11,17 +11,17 @@ import (
 	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
-// work delivers what is due of an endpoint, as far as its lease and its breaker allow.
-func (n *Notifier) work(ctx, hard context.Context, endpoint string) error {
+// work delivers what is due of a lane, as far as its lease and its breaker allow, and tells whether anything was tried.
+func (n *Notifier) work(ctx, hard context.Context, of ledger.Lane) (tried bool, err error) {
 	started := n.now()
-	e, got, err := n.ledger.LeaseEndpoint(ctx, endpoint, n.cfg.Holder, started, started.Add(n.cfg.Lease))
+	e, got, err := n.ledger.LeaseEndpoint(ctx, of, n.cfg.Holder, started, started.Add(n.cfg.Lease))
 	if err != nil || !got {
-		return err
+		return false, err
 	}
 	defer func() {
 		note, cancel := context.WithTimeout(context.WithoutCancel(hard), noteWithin)
 		defer cancel()
-		if err := n.ledger.FreeEndpoint(note, endpoint, n.cfg.Holder); err != nil {
+		if err := n.ledger.FreeEndpoint(note, of, n.cfg.Holder, n.now()); err != nil {
 			n.log.Warn("an endpoint's lease is not given back; it runs out", "error", err)
 		}
 	}()
@@ -31,18 +31,19 @@ func (n *Notifier) work(ctx, hard context.Context, endpoint string) error {
 		if e.Failures >= tripAfter { // a probe
 			limit = 1
 		}
-		due, err := n.ledger.DueDeliveries(ctx, endpoint, n.now(), limit)
+		due, err := n.ledger.DueDeliveries(ctx, of, n.now(), limit)
 		if err != nil || len(due) == 0 {
-			return err
+			return tried, err
 		}
+		tried = true
 		if err := r.deliver(ctx, hard, due); err != nil {
-			return err
+			return tried, err
 		}
 		if e = r.endpoint; e.OpenUntil.After(n.now()) {
-			return nil
+			break
 		}
 	}
-	return nil
+	return tried, nil
 }
 
 // round is one turn of work at an endpoint.
@@ -235,14 +236,14 @@ func (r *round) note(hard context.Context) error {
 	case e.Failures >= tripAfter:
 		n.met.opened.Inc()
 		if was.Failures < tripAfter {
-			n.log.Warn("a customer's endpoint fails; it is tried now and then", "endpoint", shown(e.Name), "until", e.OpenUntil)
+			n.log.Warn("a customer's endpoint fails; it is tried now and then", "endpoint", shown(e.Endpoint), "until", e.OpenUntil)
 		}
-		given, err := n.ledger.GiveUp(ctx, e.Name, n.now().Add(-n.cfg.GiveUp), "the endpoint did not take messages for too long")
+		given, err := n.ledger.GiveUp(ctx, e.Lane, n.now().Add(-n.cfg.GiveUp), "the endpoint did not take messages for too long")
 		n.met.dead.Add(float64(given))
 		return err
 	case was.Failures >= tripAfter:
-		n.log.Info("a customer's endpoint takes messages again", "endpoint", shown(e.Name))
-		return n.ledger.Hasten(ctx, e.Name, n.now())
+		n.log.Info("a customer's endpoint takes messages again", "endpoint", shown(e.Endpoint))
+		return n.ledger.Hasten(ctx, e.Lane, n.now())
 	}
 	return nil
 }

@@ -205,7 +205,7 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 	equal(t, "added", enqueue(t, l, one, two, three), 3)
 	equal(t, "added again", enqueue(t, l, two, one), 0)
 	now := time.Now().Add(time.Hour)
-	due, err := l.DueDeliveries(ctx, hookURL, now, 10)
+	due, err := l.DueDeliveries(ctx, ledger.Lane{Account: a, Endpoint: hookURL}, now, 10)
 	must(t, err)
 	diff(t, "due", names(due), []string{"call event-1", "call event-2", " event-3"})
 	if d := due[0]; d.ID != one.ID || d.Secret != "first" || string(d.Body) != `{"n":1}` || d.State != ledger.DeliveryPending || d.CreatedAt.IsZero() || d.Since != d.CreatedAt {
@@ -216,11 +216,11 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 	d := due[0]
 	d.Attempts, d.Due, d.Error = 1, now.Add(time.Minute), "no \x00 answer"
 	must(t, l.NoteDeliveries(ctx, []ledger.Delivery{d}))
-	due, err = l.DueDeliveries(ctx, hookURL, now, 10)
+	due, err = l.DueDeliveries(ctx, ledger.Lane{Account: a, Endpoint: hookURL}, now, 10)
 	must(t, err)
 	diff(t, "due beside one that waits", names(due), []string{" event-3"})
-	must(t, l.Hasten(ctx, hookURL, now))
-	due, err = l.DueDeliveries(ctx, hookURL, now, 10)
+	must(t, l.Hasten(ctx, ledger.Lane{Account: a, Endpoint: hookURL}, now))
+	due, err = l.DueDeliveries(ctx, ledger.Lane{Account: a, Endpoint: hookURL}, now, 10)
 	must(t, err)
 	equal(t, "due after haste", len(due), 3)
 	equal(t, "attempts", due[0].Attempts, 1)
@@ -253,11 +253,11 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	equal(t, "replayed", n, 1)
 	must(t, l.Replay(ctx, one.ID))
-	due, err = l.DueDeliveries(ctx, otherURL, time.Now().Add(time.Second), 10)
+	due, err = l.DueDeliveries(ctx, ledger.Lane{Account: a, Endpoint: otherURL}, time.Now().Add(time.Second), 10)
 	must(t, err)
 	diff(t, "due at the new URL", names(due), []string{"call event-1", "call event-2", " event-3"})
 	equal(t, "secret", due[0].Secret, "second")
-	due, err = l.DueDeliveries(ctx, hookURL, now, 10)
+	due, err = l.DueDeliveries(ctx, ledger.Lane{Account: a, Endpoint: hookURL}, now, 10)
 	must(t, err)
 	equal(t, "left at the old URL", len(due), 0)
 
@@ -285,11 +285,16 @@ func testDeliveries(t *testing.T, l *ledger.Ledger) {
 func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
 	a := account(t, l)
+	hook := ledger.Lane{Account: a, Endpoint: hookURL}
 	now := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond) // however slow the machine is
 	ready := func(at time.Time) []string {
 		t.Helper()
-		names, err := l.ReadyEndpoints(ctx, at, 10)
+		lanes, err := l.ReadyEndpoints(ctx, at, false, 10)
 		must(t, err)
+		var names []string
+		for _, of := range lanes {
+			names = append(names, of.Endpoint)
+		}
 		return names
 	}
 	equal(t, "ready without deliveries", len(ready(now)), 0)
@@ -301,7 +306,7 @@ func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
-			_, ok, err := l.LeaseEndpoint(ctx, hookURL, fmt.Sprintf("sidecar-%d", i), now, now.Add(time.Minute))
+			_, ok, err := l.LeaseEndpoint(ctx, hook, fmt.Sprintf("sidecar-%d", i), now, now.Add(time.Minute))
 			if err != nil {
 				t.Error(err)
 			}
@@ -320,27 +325,27 @@ func testEndpoints(t *testing.T, l *ledger.Ledger) {
 	equal(t, "ready again", len(ready(now)), 2)
 
 	// The breaker holds back who comes next.
-	e, ok, err := l.LeaseEndpoint(ctx, hookURL, "me", now, now.Add(time.Minute))
+	e, ok, err := l.LeaseEndpoint(ctx, hook, "me", now, now.Add(time.Minute))
 	must(t, err)
 	equal(t, "leased", ok, true)
 	e.Failures, e.OpenUntil = 5, now.Add(10*time.Second)
 	must(t, l.NoteEndpoint(ctx, e, "another")) // who has no lease says nothing
 	must(t, l.NoteEndpoint(ctx, e, "me"))
-	must(t, l.FreeEndpoint(ctx, hookURL, "me"))
+	must(t, l.FreeEndpoint(ctx, hook, "me", now))
 	diff(t, "ready beside an open breaker", ready(now), []string{otherURL})
-	_, ok, err = l.LeaseEndpoint(ctx, hookURL, "me", now, now.Add(time.Minute))
+	_, ok, err = l.LeaseEndpoint(ctx, hook, "me", now, now.Add(time.Minute))
 	must(t, err)
 	equal(t, "leased with an open breaker", ok, false)
-	e2, ok, err := l.LeaseEndpoint(ctx, hookURL, "me", now.Add(10*time.Second), now.Add(time.Minute))
+	e2, ok, err := l.LeaseEndpoint(ctx, hook, "me", now.Add(10*time.Second), now.Add(time.Minute))
 	must(t, err)
 	equal(t, "leased for a probe", ok, true)
 	diff(t, "endpoint", e2, e)
-	must(t, l.FreeEndpoint(ctx, hookURL, "me"))
+	must(t, l.FreeEndpoint(ctx, hook, "me", now))
 
-	n, err := l.GiveUp(ctx, hookURL, now.Add(-2*time.Hour), "too long")
+	n, err := l.GiveUp(ctx, hook, now.Add(-2*time.Hour), "too long")
 	must(t, err)
 	equal(t, "given up too early", n, 0)
-	n, err = l.GiveUp(ctx, hookURL, now, "too long")
+	n, err = l.GiveUp(ctx, hook, now, "too long")
 	must(t, err)
 	equal(t, "given up", n, 2)
 	diff(t, "ready in the end", ready(now.Add(time.Hour)), []string{otherURL})

@@ -71,8 +71,12 @@ func Run(t *testing.T, d Driver) {
 		{"Purchases", testPurchases},
 		{"Payments", testPayments},
 		{"Paybacks", testPaybacks},
+		{"KeptCards", testKeptCards},
+		{"Customers", testCustomers},
 		{"PaybacksAnyOrder", testPaybacksAnyOrder},
 		{"TopUps", testTopUps},
+		{"TopUpsNotDue", testTopUpsNotDue},
+		{"TopUpDeclined", testTopUpDeclined},
 		{"Invoices", testInvoices},
 		{"StripeEvents", testStripeEvents},
 		{"Marks", testMarks},
@@ -94,6 +98,10 @@ func Run(t *testing.T, d Driver) {
 		{"NoticeReading", testNoticeReading},
 		{"Deliveries", testDeliveries},
 		{"Endpoints", testEndpoints},
+		{"ReadyBehindFailure", testReadyBehindFailure},
+		{"Lanes", testLanes},
+		{"MoveInFlight", testMoveInFlight},
+		{"MailsLow", testMailsLow},
 		{"ContextOver", testContextOver},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,11 +16,12 @@ CREATE TABLE alerts (
     below_units  bigint      NOT NULL DEFAULT 0 CHECK (below_units BETWEEN 0 AND 9007199254740991), -- 0: never
     email        bigint      NOT NULL DEFAULT 0 CHECK (email IN (0, 1)),
     low_at       timestamptz,
+    mailed_at    timestamptz, -- the last e-mail about low credit, unless topped up since
     exhausted_at timestamptz,
     updated_at   timestamptz NOT NULL
 );
 
--- The queue. seq is the order in which those of one endpoint and topic are delivered.
+-- The queue. seq is the order in which those of one account, endpoint and topic are delivered.
 CREATE TABLE deliveries (
     seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id         uuid        NOT NULL UNIQUE, -- follows from what it tells: the same thing twice is one delivery
@@ -38,16 +39,20 @@ CREATE TABLE deliveries (
     created_at timestamptz NOT NULL,
     done_at    timestamptz
 );
-CREATE INDEX deliveries_lane ON deliveries (endpoint, seq) WHERE state = 'pending';
-CREATE INDEX deliveries_topic ON deliveries (endpoint, topic, seq) WHERE state = 'pending';
+CREATE INDEX deliveries_lane ON deliveries (account, endpoint, seq) WHERE state = 'pending';
+CREATE INDEX deliveries_topic ON deliveries (account, endpoint, topic, seq, due) WHERE state = 'pending';
 CREATE INDEX deliveries_account ON deliveries (account, seq);
 CREATE INDEX deliveries_done ON deliveries (state, done_at) WHERE state <> 'pending';
 
--- Endpoints that are being worked on, or that fail. One sidecar at a time works on an endpoint, under a lease.
+-- Endpoints that are being worked on, or that fail. One sidecar at a time works on what an account
+-- has for an endpoint, under a lease. Accounts that share an endpoint do not share what one of them makes it do.
 CREATE TABLE endpoints (
-    endpoint     text PRIMARY KEY,
+    account      text   NOT NULL,
+    endpoint     text   NOT NULL,
     failures     bigint NOT NULL DEFAULT 0, -- in a row
     open_until   timestamptz, -- the breaker: nothing is tried before
     holder       text   NOT NULL DEFAULT '',
-    leased_until timestamptz
+    leased_until timestamptz,
+    worked_at    timestamptz, -- last: who waits longest is next
+    PRIMARY KEY (account, endpoint)
 );

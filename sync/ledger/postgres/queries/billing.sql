@@ -20,9 +20,11 @@ SET company = excluded.company, email = excluded.email, line1 = excluded.line1, 
 INSERT INTO billing (account, customer, updated_at) VALUES ($1, $3, $4)
 ON CONFLICT (account) DO UPDATE SET customer = excluded.customer, updated_at = excluded.updated_at WHERE billing.customer = $2
 
+-- A tax id that was found good or bad is pending no more: that was said before.
 -- name: billing_tax_id
 UPDATE billing SET tax_id = $3, vat_status = $4, updated_at = $5
 WHERE account = $1 AND vat_id = $2 AND (tax_id <> $3 OR vat_status <> $4)
+    AND NOT (tax_id = $3 AND $4 = 'pending' AND vat_status IN ('verified', 'unverified'))
 
 -- name: billing_account
 SELECT account FROM billing WHERE customer = $1

@@ -19,8 +19,9 @@ SELECT /*=webhook_columns*/ FROM webhooks WHERE account = $1 AND number_id = $2
 -- name: webhooks
 SELECT /*=webhook_columns*/ FROM webhooks WHERE account = $1 ORDER BY number_id
 
+-- The rows are held until the transaction ends, so that a webhook that moves takes along what is queued here.
 -- name: webhooks_of
-SELECT /*=webhook_columns*/ FROM webhooks WHERE account = ANY($1::text[])
+SELECT /*=webhook_columns*/ FROM webhooks WHERE account = ANY($1::text[]) ORDER BY account, number_id FOR SHARE
 
 -- name: numbers_by_id
 SELECT /*=number_columns*/ FROM numbers WHERE id = ANY($1::text[])
@@ -48,13 +49,19 @@ INSERT INTO alerts (account, updated_at) VALUES ($1, $2) ON CONFLICT (account) D
 -- name: alert_low
 UPDATE alerts SET low_at = $2 WHERE account = $1 AND low_at IS NULL AND below_units > 0
 
+-- Changes the row unless an e-mail about low credit was queued after a time.
+-- name: alert_mailed
+UPDATE alerts SET mailed_at = $2 WHERE account = $1 AND (mailed_at IS NULL OR mailed_at <= $3)
+
 -- name: alert_exhausted
 UPDATE alerts SET exhausted_at = $2 WHERE account = $1 AND exhausted_at IS NULL
 
 -- name: alert_rearm
 UPDATE alerts
-SET low_at = CASE WHEN $2::bigint > 0 THEN NULL ELSE low_at END, exhausted_at = CASE WHEN $3::bigint > 0 THEN NULL ELSE exhausted_at END
-WHERE account = $1 AND (low_at IS NOT NULL OR exhausted_at IS NOT NULL)
+SET low_at = CASE WHEN $2::bigint > 0 THEN NULL ELSE low_at END,
+    mailed_at = CASE WHEN $2::bigint > 0 THEN NULL ELSE mailed_at END,
+    exhausted_at = CASE WHEN $3::bigint > 0 THEN NULL ELSE exhausted_at END
+WHERE account = $1 AND (low_at IS NOT NULL OR mailed_at IS NOT NULL OR exhausted_at IS NOT NULL)
 
 -- name: delivery_columns
 id, account, number_id, endpoint, topic, event, body, state, attempts, due, since, error, created_at, done_at
@@ -64,59 +71,84 @@ INSERT INTO deliveries (id, account, number_id, endpoint, topic, event, body, st
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $8, $8)
 ON CONFLICT (id) DO NOTHING
 
--- The endpoints that have something due, whose breaker is closed, and that nobody works on. The names are found by
--- jumps through the index, however many deliveries wait for each.
+-- Whether credit was added at a time or after it.
+-- name: granted_since
+SELECT count(*) FROM (SELECT 1 FROM grants WHERE account = $1 AND units > 0 AND created_at >= $2 LIMIT 1) AS g
+
+-- The endpoints of accounts that have something to try now, whose breaker is closed, and that nobody works on: those
+-- that were not worked on for the longest time first. They are found by jumps through the index, however many
+-- deliveries wait for each. $3: e-mail (1) or webhooks (0).
 -- name: endpoints_ready
-WITH RECURSIVE lanes (endpoint) AS (
-    SELECT min(endpoint) FROM deliveries WHERE state = 'pending'
+WITH RECURSIVE lanes (seq) AS (
+    SELECT (SELECT d.seq FROM deliveries AS d WHERE d.state = 'pending' ORDER BY d.account, d.endpoint, d.seq LIMIT 1)
     UNION ALL
-    SELECT (SELECT min(d.endpoint) FROM deliveries AS d WHERE d.state = 'pending' AND d.endpoint > lanes.endpoint)
-    FROM lanes WHERE lanes.endpoint IS NOT NULL
+    SELECT COALESCE(
+        (SELECT d.seq FROM deliveries AS d
+            WHERE d.state = 'pending' AND d.account = l.account AND d.endpoint > l.endpoint ORDER BY d.endpoint, d.seq LIMIT 1),
+        (SELECT d.seq FROM deliveries AS d
+            WHERE d.state = 'pending' AND d.account > l.account ORDER BY d.account, d.endpoint, d.seq LIMIT 1))
+    FROM lanes JOIN deliveries AS l ON l.seq = lanes.seq
 )
-SELECT lanes.endpoint FROM lanes LEFT JOIN endpoints AS e ON e.endpoint = lanes.endpoint
-WHERE lanes.endpoint IS NOT NULL
+SELECT l.account, l.endpoint
+FROM lanes JOIN deliveries AS l ON l.seq = lanes.seq
+    LEFT JOIN endpoints AS e ON e.account = l.account AND e.endpoint = l.endpoint
+WHERE (l.endpoint LIKE 'mailto:%') = ($3::bigint > 0)
     AND (e.open_until IS NULL OR e.open_until <= $1)
     AND (e.leased_until IS NULL OR e.leased_until <= $1)
-    AND EXISTS (SELECT 1 FROM deliveries AS d WHERE d.state = 'pending' AND d.endpoint = lanes.endpoint AND d.due <= $1)
-ORDER BY (SELECT min(d.seq) FROM deliveries AS d WHERE d.state = 'pending' AND d.endpoint = lanes.endpoint)
+    AND EXISTS (
+        SELECT 1 FROM deliveries AS d
+        WHERE d.state = 'pending' AND d.account = l.account AND d.endpoint = l.endpoint AND d.due <= $1
+            AND (d.topic = '' OR NOT EXISTS (
+                SELECT 1 FROM deliveries AS b
+                WHERE b.state = 'pending' AND b.account = d.account AND b.endpoint = d.endpoint AND b.topic = d.topic
+                    AND b.seq < d.seq AND b.due > $1)))
+ORDER BY e.worked_at NULLS FIRST, l.seq
 LIMIT $2
 
 -- name: endpoint_lease
-INSERT INTO endpoints (endpoint, holder, leased_until) VALUES ($1, $2, $4)
-ON CONFLICT (endpoint) DO UPDATE SET holder = excluded.holder, leased_until = excluded.leased_until
-WHERE (endpoints.leased_until IS NULL OR endpoints.leased_until <= $3)
-    AND (endpoints.open_until IS NULL OR endpoints.open_until <= $3)
-RETURNING endpoint, failures, open_until
+INSERT INTO endpoints (account, endpoint, holder, leased_until) VALUES ($1, $2, $3, $5)
+ON CONFLICT (account, endpoint) DO UPDATE SET holder = excluded.holder, leased_until = excluded.leased_until
+WHERE (endpoints.leased_until IS NULL OR endpoints.leased_until <= $4)
+    AND (endpoints.open_until IS NULL OR endpoints.open_until <= $4)
+RETURNING account, endpoint, failures, open_until
 
 -- name: endpoint_note
-UPDATE endpoints SET failures = $3, open_until = $4 WHERE endpoint = $1 AND holder = $2
+UPDATE endpoints SET failures = $4, open_until = $5 WHERE account = $1 AND endpoint = $2 AND holder = $3
 
 -- name: endpoint_close
-UPDATE endpoints SET failures = 0, open_until = NULL WHERE endpoint = $1
+UPDATE endpoints SET failures = 0, open_until = NULL WHERE account = $1 AND endpoint = $2
 
 -- name: endpoint_free
-UPDATE endpoints SET leased_until = NULL, holder = '' WHERE endpoint = $1 AND holder = $2
+UPDATE endpoints SET leased_until = NULL, holder = '', worked_at = $4 WHERE account = $1 AND endpoint = $2 AND holder = $3
 
 -- name: endpoints_free
 UPDATE endpoints SET leased_until = NULL, holder = '' WHERE holder = $1
+
+-- Those that nothing waits for and that nobody works on.
+-- name: endpoints_drop
+DELETE FROM endpoints
+WHERE (leased_until IS NULL OR leased_until <= $1)
+    AND NOT EXISTS (SELECT 1 FROM deliveries AS d
+        WHERE d.state = 'pending' AND d.account = endpoints.account AND d.endpoint = endpoints.endpoint)
 
 -- What is due of an endpoint and behind nothing that waits for a later attempt.
 -- name: deliveries_due
 SELECT /*=delivery_columns*/, COALESCE((
     SELECT w.secret FROM webhooks AS w WHERE w.account = d.account AND w.number_id = d.number_id AND w.url = d.endpoint), '')
 FROM deliveries AS d
-WHERE d.state = 'pending' AND d.endpoint = $1 AND d.due <= $2
+WHERE d.state = 'pending' AND d.account = $1 AND d.endpoint = $2 AND d.due <= $3
     AND (d.topic = '' OR NOT EXISTS (
         SELECT 1 FROM deliveries AS b
-        WHERE b.state = 'pending' AND b.endpoint = d.endpoint AND b.topic = d.topic AND b.seq < d.seq AND b.due > $2))
-ORDER BY d.seq LIMIT $3
+        WHERE b.state = 'pending' AND b.account = d.account AND b.endpoint = d.endpoint AND b.topic = d.topic
+            AND b.seq < d.seq AND b.due > $3))
+ORDER BY d.seq LIMIT $4
 
 -- name: delivery_done
 UPDATE deliveries SET state = $2, attempts = $3, due = $4, error = $5, done_at = $6 WHERE id = $1 AND state = 'pending'
 
 -- name: deliveries_give_up
-UPDATE deliveries SET state = 'dead', done_at = $3, error = CASE WHEN error = '' THEN $4::text ELSE error END
-WHERE state = 'pending' AND endpoint = $1 AND since <= $2
+UPDATE deliveries SET state = 'dead', done_at = $4, error = CASE WHEN error = '' THEN $5::text ELSE error END
+WHERE state = 'pending' AND account = $1 AND endpoint = $2 AND since <= $3
 
 -- A webhook that moved or went takes along what waits for it.
 -- name: deliveries_move
@@ -163,4 +195,4 @@ SELECT COALESCE(NULLIF(b.email, ''), a.email) FROM accounts AS a LEFT JOIN billi
 
 -- Once an endpoint takes messages again, all that waits for it is due.
 -- name: deliveries_hasten
-UPDATE deliveries SET due = $2 WHERE endpoint = $1 AND state = 'pending' AND due > $2
+UPDATE deliveries SET due = $3 WHERE account = $1 AND endpoint = $2 AND state = 'pending' AND due > $3

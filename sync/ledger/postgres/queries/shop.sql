@@ -23,7 +23,7 @@ WHERE (session = $1 AND session <> '') OR (intent = $2 AND intent <> '') OR (inv
 SELECT /*=purchase_columns*/ FROM purchases WHERE account = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3
 
 -- name: purchases_aside
-SELECT /*=purchase_columns*/ FROM purchases WHERE problem NOT IN ('', $1) AND state IN ('open', 'paid') ORDER BY created_at DESC LIMIT $2
+SELECT /*=purchase_columns*/ FROM purchases WHERE problem NOT IN ('', $1) AND (state IN ('open', 'paid') OR problem LIKE $3) ORDER BY created_at DESC LIMIT $2
 
 -- name: purchases_claim
 UPDATE purchases SET due_at = $2, attempts = attempts + 1

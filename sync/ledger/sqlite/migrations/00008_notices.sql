@@ -16,11 +16,12 @@ CREATE TABLE alerts (
     below_units  INTEGER NOT NULL DEFAULT 0 CHECK (below_units BETWEEN 0 AND 9007199254740991), -- 0: never
     email        INTEGER NOT NULL DEFAULT 0 CHECK (email IN (0, 1)),
     low_at       INTEGER,
+    mailed_at    INTEGER, -- the last e-mail about low credit, unless topped up since
     exhausted_at INTEGER,
     updated_at   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The queue. seq is the order in which those of one endpoint and topic are delivered.
+-- The queue. seq is the order in which those of one account, endpoint and topic are delivered.
 CREATE TABLE deliveries (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     id         BLOB    NOT NULL UNIQUE CHECK (length(id) = 16), -- follows from what it tells: the same thing twice is one delivery
@@ -38,16 +39,20 @@ CREATE TABLE deliveries (
     created_at INTEGER NOT NULL,
     done_at    INTEGER
 ) STRICT;
-CREATE INDEX deliveries_lane ON deliveries (endpoint, seq) WHERE state = 'pending';
-CREATE INDEX deliveries_topic ON deliveries (endpoint, topic, seq) WHERE state = 'pending';
+CREATE INDEX deliveries_lane ON deliveries (account, endpoint, seq) WHERE state = 'pending';
+CREATE INDEX deliveries_topic ON deliveries (account, endpoint, topic, seq, due) WHERE state = 'pending';
 CREATE INDEX deliveries_account ON deliveries (account, seq);
 CREATE INDEX deliveries_done ON deliveries (state, done_at) WHERE state <> 'pending';
 
--- Endpoints that are being worked on, or that fail. One sidecar at a time works on an endpoint, under a lease.
+-- Endpoints that are being worked on, or that fail. One sidecar at a time works on what an account
+-- has for an endpoint, under a lease. Accounts that share an endpoint do not share what one of them makes it do.
 CREATE TABLE endpoints (
-    endpoint     TEXT    NOT NULL PRIMARY KEY,
+    account      TEXT    NOT NULL,
+    endpoint     TEXT    NOT NULL,
     failures     INTEGER NOT NULL DEFAULT 0, -- in a row
     open_until   INTEGER, -- the breaker: nothing is tried before
     holder       TEXT    NOT NULL DEFAULT '',
-    leased_until INTEGER
+    leased_until INTEGER,
+    worked_at    INTEGER, -- last: who waits longest is next
+    PRIMARY KEY (account, endpoint)
 ) STRICT, WITHOUT ROWID;
