@@ -25,6 +25,7 @@ const checkoutOrigin = "https://checkout.stripe.com"
 func (a *App) openPage() (err error) {
 	c := page.Config{Directory: a.Directory, Sessions: a.Ledger, KeyLookup: a.Ledger, Keys: account.NewKeys(a.Ledger, a.api.Invalidate, nil, a.log),
 		Book: a.Ledger, Balances: a.Store, Details: a.desk, Statement: a.api.ServeStatement, Alerting: a.notifier, Webhooks: a.notifier,
+		Looks: a.api.Quota(page.MostLooks), Changes: a.api.Quota(page.MostChanges), TestTimeout: cmp.Or(a.cfg.Notify.Timeout, 10*time.Second) + 5*time.Second,
 		URL: publicURL(a.cfg), Log: a.log, Metrics: page.NewMetrics(a.reg)}
 	if a.shop.Configured() {
 		s := pageShop{a}

@@ -146,3 +146,23 @@ func TestRateLimitWithFrozenRedis(t *testing.T) {
 		t.Errorf("%d %v", b.status, b.header)
 	}
 }
+
+// A quota beside the API's is counted in the same Redis, for all sidecars together.
+func TestQuota(t *testing.T) {
+	server := services.Redis(t)
+	l := openSQLite(t)
+	one, other := newRig(t, l, server, limited(30)), newRig(t, l, server, limited(30))
+	first, second := one.api.Quota(3), other.api.Quota(3)
+	for i, q := range []*account.Quota{first, second, first} {
+		if _, ok := q.Take(t.Context(), "page:org-1"); !ok {
+			t.Errorf("request %d is refused", i)
+		}
+	}
+	after, ok := second.Take(t.Context(), "page:org-1")
+	if ok || after < time.Second || after > time.Minute {
+		t.Errorf("one too many: %v, again after %v", ok, after)
+	}
+	if _, ok := second.Take(t.Context(), "page:org-2"); !ok {
+		t.Error("another account is refused")
+	}
+}

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 )
@@ -306,12 +309,23 @@ func TestBrowser(t *testing.T) {
 		return nil
 	})
 	c.shoot("overview")
+	r.mini.SetError("LOADING Redis is loading the dataset in memory")
+	c.sees("The balance may be a little behind", "Live calls cannot be shown right now.")
+	r.mini.SetError("")
+	services.Eventually(t, patience, func() error {
+		if eval[bool](c, `document.querySelector("[data-field=behind]").offsetHeight > 0 || !document.querySelector("[data-call]")`) {
+			return errors.New("the balance is still said to be behind")
+		}
+		return nil
+	})
 	c.open(r.server.URL + "/billing/usage")
 	c.sees("Minutes by day")
 	c.shoot("usage")
 	c.open(r.server.URL + "/billing/statement")
 	c.sees("Opening balance")
 	c.shoot("statement")
+	r.grant(t, authz.Grant{Account: "acme", Units: credit.PerCredit, Kind: ledger.KindBonus, Reference: "thanks", Reason: "for your patience", At: time.Now()})
+	c.sees("for your patience")
 
 	testBrowserForms(t, r, c)
 	testBrowserPurchase(t, r, c)

@@ -151,6 +151,7 @@ type statementData struct {
 	Closing credit.Units
 	Moves   []move // newest first
 	Cut     bool   // there are more
+	Now     bool   // the month is not over: lines may be added
 	File    bool
 	First   string // for the file
 	Last    string
@@ -159,7 +160,7 @@ type statementData struct {
 func (p *Page) statement(v *visit) error {
 	first, next := p.monthOf(v)
 	loc := location(v.account)
-	d := statementData{Months: p.newMonths(first), Next: next, File: p.cfg.Statement != nil, First: first.Format(time.DateOnly), Last: next.Add(-time.Second).Format(time.DateOnly)}
+	d := statementData{Months: p.newMonths(first), Next: next, Now: next.After(p.cfg.Now()), File: p.cfg.Statement != nil, First: first.Format(time.DateOnly), Last: next.Add(-time.Second).Format(time.DateOnly)}
 	names := p.numbers(v.account.ID)
 	err := p.cfg.Book.Statement(v.ctx, v.account.ID, first, next, func(l ledger.Line) error {
 		m := move{At: l.At.In(loc), Units: l.Units, Left: l.Balance, Grant: l.Grant, Hour: l.Hour}
@@ -186,6 +187,9 @@ func (p *Page) statement(v *visit) error {
 	}
 	if !d.Cut {
 		slices.Reverse(d.Moves)
+	}
+	if v.r.URL.Query().Get("part") == "lines" {
+		return v.fragment(http.StatusOK, "statement", "lines", &d)
 	}
 	return v.render(http.StatusOK, "statement", "statement", &d)
 }

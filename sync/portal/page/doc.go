@@ -26,6 +26,13 @@
 // page returns to are made here. Whatever belongs to another account is not
 // found.
 //
+// # How much is answered
+//
+// An account's requests are counted in windows of a minute that all sidecars
+// share, those that change something or ask others more tightly: 429 with
+// Retry-After beyond. Failed sign-ins are counted by address; a key or a link
+// that is in force signs in whatever its address did before.
+//
 // # Without a part
 //
 // The shop, top-ups, invoices, billing details and notices are somebody else's:

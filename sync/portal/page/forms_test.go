@@ -1,6 +1,7 @@
 package page_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -67,12 +68,21 @@ func TestNotices(t *testing.T) {
 		b.post("/billing/notices", "/billing/alerts", "below", c.below).shows(t, http.StatusUnprocessableEntity, c.want, `value="`+c.below+`"`)
 	}
 	r.shop.reject = &ledger.FieldError{Field: "email", Message: "No billing address is known yet."}
-	b.post("/billing/notices", "/billing/alerts", "below", "10", "email", "on").shows(t, http.StatusUnprocessableEntity, "No billing address is known yet.")
+	b.post("/billing/notices", "/billing/alerts", "below", "10", "email", "on").shows(t, http.StatusUnprocessableEntity, "No billing address is known yet.",
+		`aria-invalid="true" aria-describedby="email-problem"`, `id="email-problem"`)
 	r.shop.reject = nil
 	b.post("/billing/notices", "/billing/alerts", "below", "12.5", "email", "on").to(t, "/billing/notices?done=alerts")
 	if a := r.shop.alerts["acme"]; a != (ledger.Alerts{Account: "acme", Below: 750_000, Email: true}) {
 		t.Errorf("alerts are %+v", a)
 	}
+	// A form holds what is set to the last unit: saved again, it changes nothing.
+	r.shop.alerts["acme"] = ledger.Alerts{Account: "acme", Below: 750_007}
+	b.get("/billing/notices").shows(t, http.StatusOK, `value="12.500117"`)
+	b.post("/billing/notices", "/billing/alerts", "below", "12.500117").to(t, "/billing/notices?done=alerts")
+	if a := r.shop.alerts["acme"]; a.Below != 750_007 {
+		t.Errorf("alerts are %+v", a)
+	}
+	b.post("/billing/notices", "/billing/alerts", "below", "1.234,50").shows(t, http.StatusUnprocessableEntity, "This is not a number.", `value="1.234,50"`)
 	b.post("/billing/notices", "/billing/alerts", "below", "").to(t, "/billing/notices?done=alerts")
 	if a := r.shop.alerts["acme"]; a.Below != 0 || a.Email {
 		t.Errorf("alerts are %+v", a)
@@ -105,12 +115,41 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// hanging is a customer's server that does not answer, and a ledger that does not either once its time is over.
+type hanging struct{ *shop }
+
+func (h hanging) TestWebhook(ctx context.Context, _ string) error {
+	if end, _ := ctx.Deadline(); time.Until(end) < 2*time.Second {
+		return errors.New("the test has only the time of an answer")
+	}
+	<-ctx.Done()
+	return errors.New("example.com did not answer within 10 seconds")
+}
+
+func (h hanging) Webhook(ctx context.Context, account string) (ledger.Webhook, error) {
+	if err := ctx.Err(); err != nil {
+		return ledger.Webhook{}, err
+	}
+	return h.shop.Webhook(ctx, account)
+}
+
+// A test that takes longer than an answer may shows what came of it.
+func TestWebhookHangs(t *testing.T) {
+	_, b := signedIn(t, func(c *page.Config) {
+		c.Webhooks = hanging{c.Webhooks.(*shop)}
+		c.Timeout, c.TestTimeout = 2*time.Second, 3*time.Second
+	})
+	b.post("/billing/notices", "/billing/webhook", "url", "https://example.com/x").to(t, "/billing/notices?done=webhook")
+	b.post("/billing/notices", "/billing/webhook/test").shows(t, http.StatusUnprocessableEntity, "The test did not arrive:", "example.com did not answer", `value="https://example.com/x"`)
+}
+
 func TestBuying(t *testing.T) {
 	r, b := signedIn(t)
 	for query, want := range map[string]string{
 		"package=&credits=":           "Choose how many credits you want.",
 		"package=other&credits=":      "Choose how many credits you want.",
 		"package=other&credits=x":     "This is not a number.",
+		"credits=1.234,50":            "This is not a number.",
 		"package=77":                  "There is no such package.",
 		"package=other&credits=49.99": "At least 50 credits.",
 		"package=other&credits=-1":    "At least 50 credits.",
@@ -120,6 +159,7 @@ func TestBuying(t *testing.T) {
 		b.get("/billing/add-credits?"+query).shows(t, http.StatusUnprocessableEntity, want)
 	}
 	b.get("/billing/add-credits?credits=1,000.5").shows(t, http.StatusOK, "1,000.5 credits", "€70.03", "€14.71", "€84.74", "VAT 21%", "Dutch VAT")
+	b.get("/billing/add-credits?package=77").shows(t, http.StatusUnprocessableEntity, `aria-invalid="true" aria-describedby="package-problem"`, `id="package-problem"`)
 	b.get("/billing/add-credits?package=500&part=quote").shows(t, http.StatusOK, "€42.35")
 	if strings.Contains(b.last.body, "<html") {
 		t.Error("the part is a whole page")
@@ -153,6 +193,25 @@ func TestBuying(t *testing.T) {
 	}
 }
 
+// A purchase is done where the balance has it, not as soon as the ledger does.
+func TestPaidBeforeTheBalance(t *testing.T) {
+	r, b := signedIn(t)
+	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR")
+	made, _, err := r.ledger.AddGrant(t.Context(), authz.Grant{Account: "acme", Units: 500 * credit.PerCredit, Kind: ledger.KindPurchase, Reference: "pi:1", At: r.clock()})
+	must(t, err)
+	r.shop.purchases["acme"][0].State = ledger.PurchasePaid
+	if got := b.get("/billing/paid?part=outcome"); strings.Contains(got.body, "have been added") || !strings.Contains(got.body, "data-again") {
+		t.Errorf("before the balance store has it, it says %s", got.body)
+	}
+	b.get("/billing/paid").shows(t, http.StatusOK, "Waiting for the payment", `http-equiv="refresh"`)
+	r.mini.SetError("LOADING Redis is loading the dataset in memory")
+	b.get("/billing/paid").shows(t, http.StatusOK, "500 credits have been added", "1,000.00") // the ledger's balance has it
+	r.mini.SetError("")
+	_, err = r.store.Grant(t.Context(), "acme", made.Number, made.Units)
+	must(t, err)
+	b.get("/billing/paid").shows(t, http.StatusOK, "500 credits have been added", "1,000.00")
+}
+
 func TestTopUp(t *testing.T) {
 	r, b := signedIn(t)
 	good := []string{"enabled", "on", "below", "50", "credits", "500", "max_per_day", "2", "consent", "on"}
@@ -184,7 +243,8 @@ func TestKeys(t *testing.T) {
 	r, b := signedIn(t)
 	b.post("/billing/keys", "/billing/keys", "name", "", "lasts", "90d").shows(t, http.StatusUnprocessableEntity, "Give the key a name.", `value="90d" selected`)
 	b.post("/billing/keys", "/billing/keys", "name", strings.Repeat("x", 101)).shows(t, http.StatusUnprocessableEntity, "At most 100 characters.")
-	b.post("/billing/keys", "/billing/keys", "name", "a", "lasts", "1h").shows(t, http.StatusUnprocessableEntity, "Choose one from the list.")
+	b.post("/billing/keys", "/billing/keys", "name", "a", "lasts", "1h").shows(t, http.StatusUnprocessableEntity, "Choose one from the list.",
+		`aria-invalid="true" aria-describedby="lasts-problem lasts-hint"`, `id="lasts-problem"`)
 	made := b.post("/billing/keys", "/billing/keys", "name", "CRM", "lasts", "90d")
 	made.shows(t, http.StatusCreated, "has been made", "rf_live_")
 	_, after, _ := strings.Cut(made.body, "data-key>")
@@ -246,6 +306,11 @@ func TestLists(t *testing.T) {
 		t.Errorf("the file is %d %v", got.status, got.header)
 	}
 	b.get("/billing?part=moves").shows(t, http.StatusOK, someone)
+	// A long call that has just ended is among the latest movements, whatever began since.
+	long := used("acme", r.clock(), 7*3600)
+	long.Detail.From = "+4940987654"
+	r.ingest(t, long)
+	b.get("/billing?part=moves").shows(t, http.StatusOK, "+4940987654")
 	b.do(http.MethodPost, "/billing/calls", url.Values{}).shows(t, http.StatusNotFound)
 	b.get("/billing/").to(t, "/billing")
 }

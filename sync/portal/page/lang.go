@@ -237,17 +237,46 @@ func (l *language) month(t time.Time) string {
 	return l.words["month."+strconv.Itoa(int(t.Month()))] + " " + strconv.Itoa(t.Year())
 }
 
+// exact writes credit so that [language.read] brings back the same: 1234.5,
+// without its thousands apart.
+func (l *language) exact(u credit.Units) string {
+	return strings.Replace(u.Credits(), ".", l.words["format.decimal"], 1)
+}
+
 // read turns a number as it is typed in this language into the plain decimal
 // that the parsers take: "1.234,50" in Dutch and German, "1,234.50" in English.
 // A single separator with one or two digits after it is the decimal one, whoever
-// writes it.
-func (l *language) read(s string) string {
-	s = strings.NewReplacer(" ", "", "\u00a0", "", "\u202f", "", "'", "").Replace(strings.TrimSpace(s))
+// writes it. Thousands may also be apart by spaces or apostrophes. What is
+// written in another way is not guessed at: ok is false.
+func (l *language) read(s string) (plain string, ok bool) {
 	decimal, thousands := l.words["format.decimal"], l.words["format.thousands"]
-	if i := strings.LastIndexAny(s, ".,"); i >= 0 && strings.Count(s, ".")+strings.Count(s, ",") == 1 {
-		if after := len(s) - i - 1; string(s[i]) == decimal || after == 1 || after == 2 {
-			return s[:i] + "." + s[i+1:]
+	s = strings.TrimSpace(s)
+	sign := ""
+	for _, minus := range []string{"-", "−"} {
+		if rest, found := strings.CutPrefix(s, minus); found {
+			sign, s = "-", rest
+			break
 		}
 	}
-	return strings.Replace(strings.ReplaceAll(s, thousands, ""), decimal, ".", 1)
+	if i := strings.LastIndexAny(s, ".,"); i >= 0 && strings.Count(s, ".")+strings.Count(s, ",") == 1 {
+		if after := len(s) - i - 1; after == 1 || after == 2 {
+			decimal = string(s[i])
+		}
+	}
+	whole, part, broken := strings.Cut(s, decimal)
+	groups := strings.Split(strings.NewReplacer(" ", thousands, "\u00a0", thousands, "\u202f", thousands, "'", thousands).Replace(whole), thousands)
+	for i, group := range groups {
+		switch {
+		case !digits(group), i > 0 && len(group) != 3:
+			return "", false
+		case i == 0 && len(groups) > 1 && (len(group) > 3 || group[0] == '0'):
+			return "", false // 0,125 is no thousands
+		}
+	}
+	if !broken {
+		return sign + strings.Join(groups, ""), true
+	}
+	return sign + strings.Join(groups, "") + "." + part, digits(part)
 }
+
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -104,7 +104,7 @@ func TestTextsUsed(t *testing.T) {
 			t.Errorf("%q is in no catalogue", key)
 		}
 	}
-	for _, p := range []*problem{errNotFound, errForeign, errForm, errStale, errSuspended, errUnavailable, errMissing, errInternal} {
+	for _, p := range []*problem{errNotFound, errForeign, errForm, errLimited, errStale, errSuspended, errUnavailable, errMissing, errInternal} {
 		if _, ok := en.words[p.key]; !ok {
 			t.Errorf("%q is in no catalogue", p.key)
 		}
@@ -185,17 +185,33 @@ func TestReadNumbers(t *testing.T) {
 	all := langs(t)
 	for _, c := range []struct{ tag, in, want string }{
 		{"en", "1,234.5", "1234.5"}, {"en", "1,000", "1000"}, {"en", "498,6", "498.6"}, {"en", "498.6", "498.6"}, {"en", " 1 000 ", "1000"}, {"en", "1,234,567", "1234567"},
-		{"nl", "1.234,5", "1234.5"}, {"nl", "1.000", "1000"}, {"nl", "498,6", "498.6"}, {"nl", "498.6", "498.6"}, {"nl", "0,125", "0.125"},
-		{"de", "1.234.567,89", "1234567.89"}, {"de", "12.5", "12.5"}, {"de", "x", "x"}, {"de", "1.234", "1234"},
+		{"nl", "1.234,5", "1234.5"}, {"nl", "1.000", "1000"}, {"nl", "498,6", "498.6"}, {"nl", "498.6", "498.6"}, {"nl", "0,125", "0.125"}, {"nl", "-2,5", "-2.5"}, {"nl", "−2", "-2"}, {"en", "1'000.5", "1000.5"},
+		{"de", "1.234.567,89", "1234567.89"}, {"de", "12.5", "12.5"}, {"de", "1.234", "1234"},
 	} {
-		if got := all[c.tag].read(c.in); got != c.want {
-			t.Errorf("%q in %s is read as %q, want %q", c.in, c.tag, got, c.want)
+		if got, ok := all[c.tag].read(c.in); got != c.want || !ok {
+			t.Errorf("%q in %s is read as %q, %v, want %q", c.in, c.tag, got, ok, c.want)
+		}
+	}
+	// What would be another number in the other grouping is none.
+	for _, c := range []struct{ tag, in string }{
+		{"en", "1.234,50"}, {"en", "1,23,4"}, {"en", "12,3456"}, {"en", "1.2.3"}, {"en", "0,125"}, {"en", "1,234,5"}, {"en", "1234,567"}, {"en", "1.000.000"},
+		{"de", "1,234.50"}, {"de", "1.2345"}, {"de", "0.125"}, {"de", "1,234,567"}, {"de", "x"}, {"de", "1e3"}, {"de", ""}, {"de", "-"}, {"de", "5,"}, {"de", ",5"}, {"de", "1 00"}, {"de", "--5"},
+	} {
+		if got, ok := all[c.tag].read(c.in); ok {
+			t.Errorf("%q in %s is read as %q", c.in, c.tag, got)
 		}
 	}
 	for _, l := range all { // what is shown is read back
 		for _, u := range []credit.Units{0, 600, 60_000, 123_456_000, 1_000_000 * credit.PerCredit} {
-			if got, err := credit.ParseCredits(l.read(l.brief(u))); err != nil || got != u {
+			text, ok := l.read(l.brief(u))
+			if got, err := credit.ParseCredits(text); err != nil || got != u || !ok {
 				t.Errorf("%q in %s is read back as %d, %v, want %d", l.brief(u), l.tag, got, err, u)
+			}
+		}
+		for _, u := range []credit.Units{1, 1000, 750_003, 1_234*credit.PerCredit + 7} { // to the last unit
+			text, ok := l.read(l.exact(u))
+			if got, err := credit.ParseCredits(text); err != nil || got != u || !ok {
+				t.Errorf("%q in %s is read back as %d, %v, want %d", l.exact(u), l.tag, got, err, u)
 			}
 		}
 	}

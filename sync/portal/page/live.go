@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -21,8 +22,6 @@ const (
 	// lookShare bounds the part of the time that looking at one account takes: a
 	// look is followed by a pause of at least so many times as long.
 	lookShare = 20
-	// sureEvery is how often a watcher's session is looked up again.
-	sureEvery = 10 * time.Second
 )
 
 // hub looks at the accounts that somebody watches, each once however many watch it.
@@ -112,7 +111,7 @@ type event struct {
 	HTML    *string     `json:"html,omitempty"` // the live calls anew, where others are shown than before
 	Say     string      `json:"say,omitempty"`  // for whoever listens rather than looks
 	Moved   bool        `json:"moved,omitempty"`
-	Known   bool        `json:"known"`
+	Known   bool        `json:"known"` // false: the balance is the ledger's, and may be a little behind
 }
 
 type callEvent struct {
@@ -136,7 +135,7 @@ func (p *Page) live(v *visit) error {
 	h.Set("X-Accel-Buffering", "no")
 	v.w.WriteHeader(http.StatusOK)
 	ctx := v.r.Context() // without the deadline of other answers
-	sure := time.NewTicker(sureEvery)
+	sure := time.NewTicker(p.cfg.SureEvery)
 	defer sure.Stop()
 	s := stream{v: v}
 	send := func(text string) bool {
@@ -158,7 +157,7 @@ func (p *Page) live(v *visit) error {
 			again := visit{page: p, w: v.w, r: v.r, ctx: short, lang: v.lang}
 			err := p.stillIn(&again)
 			cancel()
-			if err != nil {
+			if errors.Is(err, ledger.ErrNotFound) { // a ledger that is away ends no session
 				send("event: over\ndata: {}\n\n")
 				return nil
 			}
@@ -189,6 +188,7 @@ func (p *Page) stillIn(v *visit) error {
 type stream struct {
 	v     *visit
 	begun bool
+	known bool
 	calls string // the ids shown
 	seq   int64
 	total int
@@ -203,7 +203,7 @@ func (s *stream) next(now holdings) (string, error) {
 		fmt.Fprint(&ids, c.ID, c.Talking, " ")
 		e.Calls = append(e.Calls, callEvent{c.ID, l.clock(c.Seconds), l.change(c.Cost)})
 	}
-	if !s.begun || ids.String() != s.calls || s.total != now.Total {
+	if !s.begun || ids.String() != s.calls || s.total != now.Total || s.known != now.Known {
 		var b strings.Builder
 		if err := s.v.page.views.all[l.tag]["overview"].ExecuteTemplate(&b, "live", &shown{Account: a, Data: &overviewData{Now: now}}); err != nil {
 			return "", err
@@ -213,11 +213,14 @@ func (s *stream) next(now holdings) (string, error) {
 	}
 	// Every second is for the eye. The ear is told when calls begin or end, and now and then while they last.
 	at := s.v.page.cfg.Now()
-	if s.begun && (s.total != now.Total || now.Total > 0 && at.Sub(s.said) > 30*time.Second) {
+	if s.begun && now.Known && (s.total != now.Total || now.Total > 0 && at.Sub(s.said) > 30*time.Second) {
 		e.Say, s.said = l.text("overview.say", "credits", e.Credits)+" "+l.plural("overview.live_calls", int64(now.Total)), at
 	}
+	if !now.Known {
+		now.Seq = s.seq // the ledger's balance comes without
+	}
 	e.Moved = s.begun && now.Seq != s.seq
-	s.begun, s.calls, s.seq, s.total = true, ids.String(), now.Seq, now.Total
+	s.begun, s.known, s.calls, s.seq, s.total = true, now.Known, ids.String(), now.Seq, now.Total
 	b, err := json.Marshal(&e)
 	return "data: " + string(b) + "\n\n", err
 }

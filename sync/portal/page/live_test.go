@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/credit"
+	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/portal/page"
 )
@@ -98,14 +101,86 @@ func TestRedisAway(t *testing.T) {
 	b.get("/billing").shows(t, http.StatusOK, "500.00", "No calls right now.")
 }
 
+// Who watches is told when the balance store goes away, and when it is back.
+func TestRedisGoesAway(t *testing.T) {
+	r := newRig(t)
+	b := r.browser(t)
+	b.signIn(r.open(t, "acme", 500))
+	b.get("/billing").shows(t, http.StatusOK, `data-field="behind" hidden>`)
+	f := b.watch(t)
+	if e := f.event(); !e.Known {
+		t.Errorf("the first event is %+v", e)
+	}
+	r.mini.SetError("LOADING Redis is loading the dataset in memory")
+	e := f.until("the store is away", func(e event) bool { return !e.Known })
+	if e.HTML == nil || !strings.Contains(*e.HTML, "Live calls cannot be shown right now.") || e.Moved || e.Say != "" {
+		t.Errorf("the event is %+v", e)
+	}
+	b.get("/billing").shows(t, http.StatusOK, `data-field="behind">`)
+	r.mini.SetError("")
+	e = f.until("the store is back", func(e event) bool { return e.Known })
+	if e.HTML == nil || !strings.Contains(*e.HTML, "No calls right now.") || e.Moved {
+		t.Errorf("the event is %+v", e)
+	}
+}
+
+// A ledger that is away for a while ends nobody's watching; a session that is over does.
+func TestLedgerAwayFromWatchers(t *testing.T) {
+	a := &away{}
+	r := newRig(t, func(c *page.Config) {
+		a.Ledger = c.Sessions.(*ledger.Ledger)
+		c.Sessions, c.SureEvery = a, 20*time.Millisecond
+	})
+	b := r.browser(t)
+	b.signIn(r.open(t, "acme", 500))
+	f := b.watch(t)
+	f.event()
+	a.gone.Store(true)
+	services.Eventually(t, patience, func() error {
+		if n := a.missed.Load(); n < 3 {
+			return fmt.Errorf("the session was looked up %d times", n)
+		}
+		return nil
+	})
+	r.grant(t, authz.Grant{Account: "acme", Units: 100 * credit.PerCredit, Kind: ledger.KindBonus, Reference: "more", At: r.clock()})
+	f.until("the balance is shown still", func(e event) bool { return e.Credits == "600.00" })
+	a.gone.Store(false)
+	b.post("/billing", "/billing/sign-out").to(t, "/billing/sign-in?done=out")
+	for f.lines.Scan() {
+		if f.lines.Text() == "event: over" {
+			return
+		}
+	}
+	t.Errorf("the end of the session is not told: %v", f.lines.Err())
+}
+
+// The statement of this month is refreshed by the same events; that of another is what it was.
+func TestStatementLive(t *testing.T) {
+	r := newRig(t)
+	b := r.browser(t)
+	b.signIn(r.open(t, "acme", 500))
+	b.get("/billing/statement").shows(t, http.StatusOK, `data-live="/billing/live"`, `data-from="/billing/statement?month=`)
+	r.ingest(t, used("acme", r.clock(), 60))
+	got := b.get("/billing/statement?part=lines")
+	got.shows(t, http.StatusOK, someone, "499.00", "Opening balance", "Closing balance")
+	if strings.Contains(got.body, "<html") || strings.Contains(got.body, "data-part") {
+		t.Errorf("the part is more than that: %s", got.body)
+	}
+	if got := b.get("/billing/statement?month=2020-02"); strings.Contains(got.body, "data-live") {
+		t.Error("a month that is over is watched")
+	}
+}
+
 // away is a ledger that can be taken away.
 type away struct {
 	*ledger.Ledger
-	gone atomic.Bool
+	gone   atomic.Bool
+	missed atomic.Int64 // sessions looked up meanwhile
 }
 
 func (a *away) Session(ctx context.Context, hash []byte, at time.Time) (ledger.Session, error) {
 	if a.gone.Load() {
+		a.missed.Add(1)
 		return ledger.Session{}, ledger.ErrUnavailable
 	}
 	return a.Ledger.Session(ctx, hash, at)

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	requests *prometheus.CounterVec
 	signIns  *prometheus.CounterVec
+	limited  prometheus.Counter
 	watching prometheus.Gauge
 	panics   prometheus.Counter
 }
@@ -17,13 +18,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Requests to the billing page, by HTTP status class (2xx, 3xx, 4xx, 5xx)."}, []string{"class"}),
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringfence_page_sign_ins_total",
 			Help: "Sign-ins to the billing page, by way (key, link) and result (in, refused, limited)."}, []string{"by", "result"}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringfence_page_rate_limited_total",
+			Help: "Requests to the billing page refused since their account sent too many."}),
 		watching: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ringfence_page_watching",
 			Help: "Browsers that watch a balance live."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringfence_page_panics_total",
 			Help: "Panics in the billing page."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.signIns, m.watching, m.panics)
+		reg.MustRegister(m.requests, m.signIns, m.limited, m.watching, m.panics)
 	}
 	return m
 }

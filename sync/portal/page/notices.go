@@ -1,10 +1,12 @@
 package page
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hmsovereign/ringfence/sync/ledger"
@@ -32,7 +34,7 @@ func (p *Page) fillNotices(v *visit, d *noticesData) error {
 		}
 		d.Alerts = &alertsForm{form{Values: map[string]string{"below": "", "email": ""}}}
 		if a.Below > 0 {
-			d.Alerts.Values["below"] = v.lang.brief(a.Below)
+			d.Alerts.Values["below"] = v.lang.exact(a.Below)
 		}
 		if a.Email {
 			d.Alerts.Values["email"] = "on"
@@ -128,13 +130,19 @@ func (p *Page) testWebhook(v *visit) error {
 	if p.cfg.Webhooks == nil {
 		return errMissing
 	}
-	err := p.cfg.Webhooks.TestWebhook(v.ctx, v.account.ID)
+	// A test of a server that hangs takes its whole time, and what is shown then needs some of its own.
+	_ = http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(p.cfg.TestTimeout + 2*p.cfg.Timeout))
+	test, cancel := context.WithTimeout(v.r.Context(), p.cfg.TestTimeout)
+	defer cancel()
+	err := p.cfg.Webhooks.TestWebhook(test, v.account.ID)
 	if err == nil {
 		return v.redirect(Path + "/notices?done=sent")
 	}
 	if errors.Is(err, ledger.ErrUnavailable) {
 		return err
 	}
+	v.ctx, cancel = context.WithTimeout(v.r.Context(), p.cfg.Timeout)
+	defer cancel()
 	d := &noticesData{}
 	if err := p.fillNotices(v, d); err != nil {
 		return err

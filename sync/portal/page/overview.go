@@ -31,6 +31,7 @@ type holdings struct {
 	Calls   []liveCall    // newest first, at most shownLive
 	Total   int           // live calls, shown or not
 	Seq     int64         // moves with every change of credit
+	Granted int64         // the number of the last grant in Left, where Known
 	Warning bool          // below the account's own threshold
 }
 
@@ -58,7 +59,7 @@ func (p *Page) hold(ctx context.Context, a *authz.Account) (holdings, error) {
 		return h, err
 	}
 	now := p.cfg.Now().UnixMilli()
-	h.Left, h.Known, h.Seq, h.Total = credit.Units(portal.MinutesBalance(b, calls, now)), true, b.Seq, len(calls)
+	h.Left, h.Known, h.Seq, h.Granted, h.Total = credit.Units(portal.MinutesBalance(b, calls, now)), true, b.Seq, b.GrantSeq, len(calls)
 	slices.SortFunc(calls, func(x, y authz.Call) int {
 		return cmp.Or(cmp.Compare(y.CreatedAt, x.CreatedAt), bytes.Compare(y.UID[:], x.UID[:]))
 	})

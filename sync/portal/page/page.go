@@ -28,6 +28,13 @@ const Path = "/billing"
 //go:embed static
 var static embed.FS
 
+// Requests of an account in a minute, all its browsers together. An overview
+// that is watched on a busy day takes one a second.
+const (
+	MostLooks   = 600
+	MostChanges = 60 // those that change something or ask others
+)
+
 // Config is what the page works with. A zero value that has a default is that.
 type Config struct {
 	Directory Directory
@@ -46,14 +53,19 @@ type Config struct {
 	Webhooks  Webhooks
 	Statement StatementFile
 
+	Looks   Quota // requests of an account; nil: 600 in a minute, counted here alone
+	Changes Quota // those of them that change something or ask others; nil: 60
+
 	URL        string   // base URL by which customers reach it; empty: as the request was addressed
 	FormAction []string // origins that buying redirects to, https://checkout.stripe.com
 
 	SessionFor   time.Duration // how long a session lasts, 12 h
 	IdleFor      time.Duration // how long one lasts unused, 2 h
 	Timeout      time.Duration // of one answer, 10 s
+	TestTimeout  time.Duration // of a webhook's test, 15 s; longer than the test's own
 	RedisTimeout time.Duration // of a question to the balance store, 500 ms
 	WatchEvery   time.Duration // how often a watched account is looked at, 1 s
+	SureEvery    time.Duration // how often a watcher's session is looked up again, 10 s
 	Tries        int           // failed sign-ins of an address in a minute, 10
 
 	Now     func() time.Time
@@ -65,12 +77,20 @@ func (c Config) withDefaults() Config {
 	c.SessionFor = cmp.Or(c.SessionFor, 12*time.Hour)
 	c.IdleFor = cmp.Or(c.IdleFor, 2*time.Hour)
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.TestTimeout = cmp.Or(c.TestTimeout, 15*time.Second)
 	c.RedisTimeout = cmp.Or(c.RedisTimeout, 500*time.Millisecond)
 	c.WatchEvery = cmp.Or(c.WatchEvery, time.Second)
+	c.SureEvery = cmp.Or(c.SureEvery, 10*time.Second)
 	c.Tries = cmp.Or(c.Tries, 10)
 	c.URL = strings.TrimRight(c.URL, "/")
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Looks == nil {
+		c.Looks = account.NewQuota(account.Config{Limit: MostLooks, Now: c.Now})
+	}
+	if c.Changes == nil {
+		c.Changes = account.NewQuota(account.Config{Limit: MostChanges, Now: c.Now})
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -100,7 +120,7 @@ type Page struct {
 // Errors: a template or a catalogue is broken.
 func New(cfg Config) (*Page, error) {
 	p := &Page{cfg: cfg.withDefaults(), mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
-	p.tries = tries{most: p.cfg.Tries, all: map[string]window{}}
+	p.tries = tries{most: p.cfg.Tries, all: map[string]window{}, late: make(chan struct{}, lateTries)}
 	p.stopping, p.stop = context.WithCancel(context.Background())
 	p.hub = hub{page: p, watched: map[string]*watch{}}
 	p.policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -329,6 +349,7 @@ var (
 	errNotFound    = &problem{http.StatusNotFound, "error.not_found"}
 	errForeign     = &problem{http.StatusForbidden, "error.foreign"}
 	errForm        = &problem{http.StatusBadRequest, "error.form"}
+	errLimited     = &problem{http.StatusTooManyRequests, "error.limited"}
 	errStale       = &problem{http.StatusForbidden, "error.stale"}
 	errSuspended   = &problem{http.StatusForbidden, "error.suspended"}
 	errUnavailable = &problem{http.StatusServiceUnavailable, "error.unavailable"}
@@ -417,18 +438,23 @@ type window struct {
 	count int
 }
 
-const keptWindows = 4096
+const (
+	keptWindows = 4096
+	lateTries   = 4 // of addresses that failed too often, in the ledger at once
+)
 
 // tries are the failed sign-ins of late. A key has 256 random bits: this is not
 // what keeps them from being guessed, but what keeps guessing from the ledger.
+// A key that is in force signs in all the same.
 type tries struct {
 	most int
+	late chan struct{}
 
 	mu  sync.Mutex
 	all map[string]window
 }
 
-// allowed tells whether an address may try (again).
+// allowed tells whether an address has failed no more often than it may.
 func (t *tries) allowed(peer string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,6 +11,12 @@ import (
 	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
+// Quota counts requests (account.Quota).
+type Quota interface {
+	// Take counts one of a bucket. Where ok is false there were too many; after is when to come again.
+	Take(ctx context.Context, bucket string) (after time.Duration, ok bool)
+}
+
 // Directory answers from memory (package authz/directory).
 type Directory interface {
 	Account(id string) (*authz.Account, bool)

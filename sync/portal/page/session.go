@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,6 +89,9 @@ func (p *Page) signedIn(v *visit, h work) error {
 	if err != nil {
 		return err
 	}
+	if err := p.count(v); err != nil {
+		return err
+	}
 	if v.r.Method == http.MethodPost {
 		if !sameToken(v.r.PostForm.Get("csrf"), v.csrf()) {
 			p.cfg.Log.Warn("a form without its session's secret was refused", logPath, v.r.URL.Path, logAccount, v.account.ID, logRemote, peer(v.r))
@@ -98,6 +102,23 @@ func (p *Page) signedIn(v *visit, h work) error {
 		}
 	}
 	return h(v)
+}
+
+// count counts a request of an account. Signing out is never refused.
+func (p *Page) count(v *visit) error {
+	if v.r.URL.Path == Path+"/sign-out" {
+		return nil
+	}
+	after, ok := p.cfg.Looks.Take(v.ctx, "page:"+v.account.ID)
+	if ok && (v.r.Method == http.MethodPost || v.r.PathValue("id") != "") { // an invoice is asked of the payment provider
+		after, ok = p.cfg.Changes.Take(v.ctx, "page-changes:"+v.account.ID)
+	}
+	if ok {
+		return nil
+	}
+	p.cfg.Metrics.limited.Inc()
+	v.w.Header().Set("Retry-After", strconv.FormatInt(int64(after/time.Second), 10))
+	return errLimited
 }
 
 // find looks a request's session up. Errors: ledger.ErrNotFound, where it has none that is in force.
@@ -198,17 +219,8 @@ func (p *Page) signIn(v *visit) error {
 	if !v.formSecretGiven() {
 		return again(http.StatusForbidden, "sign_in.stale")
 	}
-	now, from := p.cfg.Now(), peer(v.r)
-	if !p.tries.allowed(from, now) {
-		p.cfg.Metrics.signIns.WithLabelValues("key", "limited").Inc()
-		v.w.Header().Set("Retry-After", "60")
-		return again(http.StatusTooManyRequests, "sign_in.limited")
-	}
-	refused := func(message string) error {
-		p.tries.failed(from, now)
-		p.cfg.Metrics.signIns.WithLabelValues("key", "refused").Inc()
-		return again(http.StatusUnprocessableEntity, message)
-	}
+	now := p.cfg.Now()
+	refused := func(message string) error { return p.refuse(v, "key", message, again) }
 	key := strings.TrimSpace(v.r.PostForm.Get("key"))
 	switch {
 	case key == "":
@@ -216,6 +228,11 @@ func (p *Page) signIn(v *visit) error {
 	case !account.WellFormed(key):
 		return refused("sign_in.malformed")
 	}
+	done, err := p.queue(v)
+	if err != nil {
+		return err
+	}
+	defer done()
 	hash := account.HashKey(key)
 	k, err := p.cfg.KeyLookup.KeyByHash(v.ctx, hash[:])
 	switch {
@@ -240,6 +257,35 @@ func (p *Page) signIn(v *visit) error {
 	}
 	p.begin(v, "key", token, &s)
 	return v.redirect(f.Next)
+}
+
+// refuse answers a sign-in in vain, and counts it. Whoever failed too often is
+// told no more than that.
+func (p *Page) refuse(v *visit, by, message string, again func(status int, message string) error) error {
+	now, from := p.cfg.Now(), peer(v.r)
+	if !p.tries.allowed(from, now) {
+		p.cfg.Metrics.signIns.WithLabelValues(by, "limited").Inc()
+		v.w.Header().Set("Retry-After", "60")
+		return again(http.StatusTooManyRequests, "sign_in.limited")
+	}
+	p.tries.failed(from, now)
+	p.cfg.Metrics.signIns.WithLabelValues(by, "refused").Inc()
+	return again(http.StatusUnprocessableEntity, message)
+}
+
+// queue has addresses that failed too often come to the ledger a few at a time.
+// They are not turned away unheard: behind a proxy, all customers may share one.
+// Errors: that of ctx, where the turn does not come.
+func (p *Page) queue(v *visit) (done func(), err error) {
+	if p.tries.allowed(peer(v.r), p.cfg.Now()) {
+		return func() {}, nil
+	}
+	select {
+	case p.tries.late <- struct{}{}:
+		return func() { <-p.tries.late }, nil
+	case <-v.ctx.Done():
+		return nil, v.ctx.Err()
+	}
 }
 
 func (p *Page) newSession(now time.Time) (token string, s ledger.Session) {
@@ -277,18 +323,15 @@ func (p *Page) useLink(v *visit) error {
 	if !v.formSecretGiven() {
 		return again(http.StatusForbidden, "sign_in.stale")
 	}
-	now, from := p.cfg.Now(), peer(v.r)
-	if !p.tries.allowed(from, now) {
-		p.cfg.Metrics.signIns.WithLabelValues("link", "limited").Inc()
-		v.w.Header().Set("Retry-After", "60")
-		return again(http.StatusTooManyRequests, "sign_in.limited")
+	done, err := p.queue(v)
+	if err != nil {
+		return err
 	}
-	token, s := p.newSession(now)
-	s, err := p.cfg.Sessions.AddSessionByLink(v.ctx, hashToken(f.Token), s)
+	defer done()
+	token, s := p.newSession(p.cfg.Now())
+	s, err = p.cfg.Sessions.AddSessionByLink(v.ctx, hashToken(f.Token), s)
 	if errors.Is(err, ledger.ErrNotFound) {
-		p.tries.failed(from, now)
-		p.cfg.Metrics.signIns.WithLabelValues("link", "refused").Inc()
-		return again(http.StatusUnprocessableEntity, "sign_in.link_over")
+		return p.refuse(v, "link", "sign_in.link_over", again)
 	}
 	if err != nil {
 		return err

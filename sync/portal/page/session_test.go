@@ -87,7 +87,8 @@ func TestSignInRefused(t *testing.T) {
 	}
 }
 
-// Whoever fails too often waits, also with a good key.
+// Whoever fails too often waits, but a good key or link is never locked out: behind
+// a proxy, others may have failed.
 func TestSignInLimit(t *testing.T) {
 	r := newRig(t)
 	key := r.open(t, "acme", 500)
@@ -95,12 +96,18 @@ func TestSignInLimit(t *testing.T) {
 	for range 10 {
 		b.post("/billing/sign-in", "/billing/sign-in", "key", account.MintKey()).shows(t, http.StatusUnprocessableEntity)
 	}
-	got := b.post("/billing/sign-in", "/billing/sign-in", "key", key)
+	got := b.post("/billing/sign-in", "/billing/sign-in", "key", account.MintKey())
 	got.shows(t, http.StatusTooManyRequests, "Too many attempts")
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+	b.post("/billing/sign-in", "/billing/sign-in", "key", "rf_live_x").shows(t, http.StatusTooManyRequests)
 	b.post("/billing/link?token=x", "/billing/link", "token", "x").shows(t, http.StatusTooManyRequests)
+	r.browser(t).signIn(key)
+	token, hash := page.MintToken()
+	must(t, r.ledger.AddSignInLink(t.Context(), ledger.SignInLink{Hash: hash, Account: "acme", Created: r.clock(), Expires: r.clock().Add(15 * time.Minute)}))
+	r.browser(t).post("/billing/link?token="+token, "/billing/link", "token", token).to(t, "/billing")
+	b.post("/billing/sign-in", "/billing/sign-in", "key", account.MintKey()).shows(t, http.StatusTooManyRequests)
 	// Behind a proxy on this machine it is whom the proxy has seen, whatever else was claimed.
 	b.get("/billing/sign-in")
 	form := url.Values{"csrf": {secretField.FindStringSubmatch(b.last.body)[1]}, "key": {account.MintKey()}}
@@ -207,4 +214,40 @@ func TestSuspended(t *testing.T) {
 	b.get("/billing").shows(t, http.StatusOK, "This account is suspended")
 	b.post("/billing/details", "/billing/details", "company_name", "New").shows(t, http.StatusForbidden, "nothing can be changed")
 	b.post("/billing", "/billing/sign-out").to(t, "/billing/sign-in?done=out")
+}
+
+// An account's requests are limited, those that change something more tightly; signing out is not.
+func TestRequestLimit(t *testing.T) {
+	r := newRig(t, func(c *page.Config) {
+		c.Looks, c.Changes = account.NewQuota(account.Config{Limit: 12, Now: c.Now}), account.NewQuota(account.Config{Limit: 2, Now: c.Now})
+	})
+	b, other := r.browser(t), r.browser(t)
+	b.signIn(r.open(t, "acme", 500))
+	other.signIn(r.open(t, "other", 500))
+	for range 2 { // and a look each
+		b.post("/billing/notices", "/billing/webhook/test").to(t, "/billing/notices?done=sent")
+	}
+	got := b.post("/billing/notices", "/billing/webhook/test")
+	got.shows(t, http.StatusTooManyRequests, "Too many requests.")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	b.get("/billing/invoices/in_1/pdf").shows(t, http.StatusTooManyRequests)
+	for range 3 {
+		b.get("/billing/keys").shows(t, http.StatusOK)
+	}
+	if r.shop.tested != 2 {
+		t.Errorf("%d tests were sent", r.shop.tested)
+	}
+	secret := secretField.FindStringSubmatch(b.get("/billing/keys").body)[1]
+	b.get("/billing/keys")
+	b.get("/billing/keys").shows(t, http.StatusTooManyRequests, "Too many requests.")
+	b.get("/billing/live", "Accept", "text/event-stream").shows(t, http.StatusTooManyRequests)
+	other.get("/billing/keys").shows(t, http.StatusOK)
+	r.advance(61 * time.Second)
+	b.get("/billing/keys").shows(t, http.StatusOK)
+	for range 12 {
+		b.get("/billing/keys")
+	}
+	b.do(http.MethodPost, "/billing/sign-out", url.Values{"csrf": {secret}}).to(t, "/billing/sign-in?done=out")
 }

@@ -95,7 +95,7 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 			d.TopUp.Values["enabled"] = "on"
 		}
 		if t.Units > 0 {
-			d.TopUp.Values["below"], d.TopUp.Values["credits"] = v.lang.brief(t.Below), v.lang.brief(t.Units)
+			d.TopUp.Values["below"], d.TopUp.Values["credits"] = v.lang.exact(t.Below), v.lang.exact(t.Units)
 		}
 		if t.MaxPerDay > 0 {
 			d.TopUp.Values["max_per_day"] = strconv.FormatInt(t.MaxPerDay, 10)
@@ -116,15 +116,19 @@ func (p *Page) chosen(v *visit, d *shopData) (u credit.Units, ok bool) {
 	field, text := "package", d.Values["package"]
 	free := text == "" || text == "other"
 	if free {
-		field, text = "credits", v.lang.read(d.Values["credits"])
+		field, text = "credits", d.Values["credits"]
 	}
 	if text == "" {
 		d.wrong(field, v.lang.text("shop.choose"))
 		return 0, false
 	}
+	ok = true
+	if free {
+		text, ok = v.lang.read(text)
+	}
 	u, err := credit.ParseCredits(text)
 	switch {
-	case err != nil:
+	case !ok || err != nil:
 		d.wrong(field, v.lang.text("shop.not_a_number"))
 	case !free && !slices.Contains(d.Offer.Packages, u):
 		d.wrong(field, v.lang.text("shop.no_package"))
@@ -202,11 +206,16 @@ func (p *Page) payable(to string) bool {
 type paidData struct {
 	Purchase *ledger.Purchase // nil: there is none
 	Now      holdings
+	Grants   int64 // how many there are in the ledger
 }
 
-// Waiting tells whether the money is still to come.
+// Waiting tells whether the money, or the credit that it has bought, is still to
+// come: the balance store has a grant a moment after the ledger.
 func (d *paidData) Waiting() bool {
-	return d.Purchase != nil && d.Purchase.State == ledger.PurchaseOpen
+	if d.Purchase == nil {
+		return false
+	}
+	return d.Purchase.State == ledger.PurchaseOpen || d.Purchase.State == ledger.PurchasePaid && d.Now.Known && d.Now.Granted < d.Grants
 }
 
 func (p *Page) paid(v *visit) error {
@@ -220,6 +229,13 @@ func (p *Page) paid(v *visit) error {
 		d.Purchase = &last
 	case !errors.Is(err, ledger.ErrNotFound):
 		return err
+	}
+	if d.Purchase != nil && d.Purchase.State == ledger.PurchasePaid {
+		t, err := p.cfg.Book.Totals(v.ctx, v.account.ID)
+		if err != nil {
+			return err
+		}
+		d.Grants = t.Grants
 	}
 	if d.Now, err = p.hold(v.ctx, v.account); err != nil {
 		return err
@@ -281,9 +297,10 @@ func (p *Page) setTopUp(v *visit) error {
 
 // amount reads a field of credit that has to be above zero.
 func (v *visit) amount(f *form, field string) credit.Units {
-	u, err := credit.ParseCredits(v.lang.read(f.Values[field]))
+	text, ok := v.lang.read(f.Values[field])
+	u, err := credit.ParseCredits(text)
 	switch {
-	case err != nil:
+	case !ok || err != nil:
 		f.wrong(field, v.lang.text("shop.not_a_number"))
 	case u <= 0:
 		f.wrong(field, v.lang.text("shop.above_zero"))

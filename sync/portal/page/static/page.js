@@ -12,36 +12,52 @@
     return answer.text();
   };
 
-  // The balance and the calls of now.
+  // The balance, the calls of now, and the movements: of the overview or of the statement.
   const live = document.querySelector("[data-live]");
   if (live && window.EventSource) {
     const calls = live.querySelector("[data-part=live]");
     const moves = live.querySelector("[data-part=moves]");
     const field = (name) => live.querySelector(`[data-field=${name}]`);
-    const source = new EventSource(live.dataset.live);
-    let asked;
-    source.onmessage = (message) => {
-      const now = JSON.parse(message.data);
+    let source, soon, later;
+    const ask = () => fragment(moves.dataset.from).then((html) => { moves.innerHTML = html; });
+    const show = (now) => {
       put(field("credits"), now.credits);
       put(field("money"), now.money);
       if (now.say) put(field("say"), now.say);
-      if (now.html !== undefined) calls.innerHTML = now.html;
-      for (const call of now.calls) {
-        const row = calls.querySelector(`[data-call="${call.id}"]`);
-        if (!row) continue;
-        put(row.querySelector("[data-clock]"), call.clock);
-        put(row.querySelector("[data-cost]"), call.cost);
+      const behind = field("behind");
+      if (behind) behind.hidden = now.known;
+      if (calls) {
+        if (now.html !== undefined) calls.innerHTML = now.html;
+        for (const call of now.calls) {
+          const row = calls.querySelector(`[data-call="${call.id}"]`);
+          if (!row) continue;
+          put(row.querySelector("[data-clock]"), call.clock);
+          put(row.querySelector("[data-cost]"), call.cost);
+        }
       }
       if (now.moved) {
-        // The ledger has what ended a moment later.
-        clearTimeout(asked);
-        asked = setTimeout(() => {
-          fragment(moves.dataset.from).then((html) => { moves.innerHTML = html; }, () => {});
-        }, 700);
+        // The ledger has what ended a moment later, and on a busy day some seconds.
+        soon ??= setTimeout(() => { soon = undefined; ask().catch(() => {}); }, 700);
+        clearTimeout(later);
+        later = setTimeout(() => ask().catch(() => {}), 5000);
       }
     };
-    source.addEventListener("over", () => { source.close(); location.reload(); });
+    const wait = () => setTimeout(again, 5000 + 5000 * Math.random());
+    const again = () => ask().then(watch, (problem) => {
+      if (problem.message === "401") location.reload(); // the session is over
+      else wait();
+    });
+    const watch = () => {
+      const own = new EventSource(live.dataset.live);
+      source = own;
+      own.onmessage = (message) => show(JSON.parse(message.data));
+      own.addEventListener("over", () => { own.close(); location.reload(); });
+      // A browser comes back by itself to a connection that broke, but gives up after an answer such as 503.
+      own.addEventListener("error", () => { if (own.readyState === EventSource.CLOSED) wait(); });
+    };
+    watch();
     addEventListener("pagehide", () => source.close());
+    addEventListener("pageshow", (event) => { if (event.persisted) watch(); });
   }
 
   // A payment that is waited for.
@@ -92,7 +108,7 @@
 
   // What is wrong is where the reader is taken.
   const wrong = document.querySelector("[aria-invalid=true]");
-  if (wrong) wrong.focus();
+  if (wrong) (wrong.matches("fieldset") ? wrong.querySelector("input") : wrong).focus();
 
   // A new key is copied with one press.
   for (const code of document.querySelectorAll("code.secret")) {
