@@ -117,11 +117,6 @@ func (d *Desk) Customer(ctx context.Context, account string) (ledger.Billing, er
 		if b.Customer, err = d.make(ctx, account, ""); err != nil {
 			return ledger.Billing{}, err
 		}
-		if b.UpdatedAt.IsZero() { // Stripe is told the little that is known
-			if err := d.ledger.SyncBilling(ctx, account); err != nil {
-				return ledger.Billing{}, err
-			}
-		}
 	}
 	if err := d.settle(ctx, account); err != nil {
 		return ledger.Billing{}, err
@@ -170,13 +165,15 @@ func (d *Desk) CustomerOf(ctx context.Context, account string) (string, error) {
 }
 
 // make makes an account's customer at Stripe: the first, or one that takes the place of one that Stripe has no more. The
-// request is the same whenever it is repeated, and the ledger decides which customer counts.
+// request is the same whenever it is repeated, unless Stripe itself fails, and the ledger decides which customer counts.
 func (d *Desk) make(ctx context.Context, account, was string) (string, error) {
 	key := "customer:" + account
 	if was != "" {
 		key += ":after:" + was
 	}
-	made, err := d.customers.New(&stripe.CustomerParams{Params: post(ctx, key), Metadata: map[string]string{keyAccount: account}})
+	made, err := anew(d.cfg.Now(), key, func(key string) (*stripe.Customer, error) {
+		return d.customers.New(&stripe.CustomerParams{Params: post(ctx, key), Metadata: map[string]string{keyAccount: account}})
+	})
 	if err != nil {
 		return "", translate("make the customer of account "+account, err)
 	}

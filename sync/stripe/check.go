@@ -52,7 +52,7 @@ func (c *client) checkKey(ctx context.Context) (string, error) {
 		err = nil // a restricted key that may not read the account is a key all the same
 	}
 	err = translate("ask Stripe", err)
-	if errors.Is(err, ErrRefused) {
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrKey) {
 		err = fmt.Errorf("%w; look at stripe.key (RINGFENCE_STRIPE_KEY)", err)
 	}
 	if err != nil {

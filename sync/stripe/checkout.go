@@ -130,9 +130,11 @@ func (s *Service) taxRate(ctx context.Context, tax vat.Tax) (string, error) {
 		return "", translate("list tax rates", err)
 	}
 	if id == "" {
-		made, err := s.api.rates.New(&stripe.TaxRateParams{Params: post(ctx, "tax-rate:"+name), DisplayName: stripe.String("VAT"),
-			Inclusive: stripe.Bool(false), Country: stripe.String(tax.Country), Percentage: stripe.Float64(float64(tax.Rate) / 100),
-			TaxType: stripe.String("vat"), Metadata: map[string]string{"ringfence": name}})
+		made, err := anew(s.cfg.Now(), "tax-rate:"+name, func(key string) (*stripe.TaxRate, error) {
+			return s.api.rates.New(&stripe.TaxRateParams{Params: post(ctx, key), DisplayName: stripe.String("VAT"),
+				Inclusive: stripe.Bool(false), Country: stripe.String(tax.Country), Percentage: stripe.Float64(float64(tax.Rate) / 100),
+				TaxType: stripe.String("vat"), Metadata: map[string]string{"ringfence": name}})
+		})
 		if err != nil {
 			return "", translate("make a tax rate", err)
 		}
@@ -151,13 +153,25 @@ func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing)
 		s.mu.Lock()
 		clear(s.rates) // somebody may have put a tax rate away
 		s.mu.Unlock()
-		return nil, translate("make a Checkout session for purchase "+p.ID.String(), err)
+		return nil, s.gone(ctx, p.Account, translate("make a Checkout session for purchase "+p.ID.String(), err))
 	}
 	_, err = s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error {
 		p.Session = made.ID
 		return nil
 	})
 	return made, err
+}
+
+// gone has an account's customer made anew where Stripe answers that it is not there: then the request may be repeated.
+func (s *Service) gone(ctx context.Context, account string, err error) error {
+	said := new(stripe.Error)
+	if !errors.As(err, &said) || said.Param != "customer" || !missing(err) {
+		return err
+	}
+	if lost := s.ledger.SyncBilling(ctx, account); lost != nil {
+		return fmt.Errorf("make a customer anew (%v): %w", err, lost)
+	}
+	return fmt.Errorf("%w: the customer of account %q is made anew: %v", ErrUnavailable, account, err)
 }
 
 // sessionOf is the request for a purchase's session. All of it comes from the row, so that it is the same each time.

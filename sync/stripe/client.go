@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -107,6 +108,17 @@ func get(ctx context.Context) stripe.Params { return stripe.Params{Context: ctx}
 // post are the parameters of a request that changes something: the same key, the same request, once.
 func post(ctx context.Context, key string) stripe.Params {
 	return stripe.Params{Context: ctx, IdempotencyKey: stripe.String(key)}
+}
+
+// anew makes a request once more, under a key of this hour, where Stripe answers with an error of its own: it keeps such
+// answers for a day as well and repeats them for their key (docs.stripe.com/api/idempotent_requests). It is for requests
+// of which one too many does no harm.
+func anew[T any](now time.Time, key string, do func(key string) (T, error)) (T, error) {
+	made, err := do(key)
+	if _, status := codeOf(err); status < http.StatusInternalServerError {
+		return made, err
+	}
+	return do(key + ":" + strconv.FormatInt(now.Unix()/int64(time.Hour/time.Second), 10))
 }
 
 // all are the parameters of a list, a page of it.

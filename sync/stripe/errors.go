@@ -19,7 +19,18 @@ var (
 	ErrUnavailable = errors.New("the payment provider does not answer right now")
 	// ErrRefused: Stripe answers that the request cannot be, whatever the customer's input was.
 	ErrRefused = errors.New("the payment provider refuses the request")
+	// ErrKey: Stripe does not accept the key, or not for this; the operator has to look. It is an ErrUnavailable, as it
+	// says nothing about the request.
+	ErrKey error = keyError{}
 )
+
+type keyError struct{}
+
+func (keyError) Error() string {
+	return "the payment provider does not accept the key, or not for this (stripe.key)"
+}
+
+func (keyError) Is(target error) bool { return target == ErrUnavailable }
 
 // badField is input that cannot be accepted.
 func badField(field, format string, args ...any) error {
@@ -39,7 +50,7 @@ func translate(what string, err error) error {
 		switch said.HTTPStatusCode {
 		case http.StatusTooManyRequests, http.StatusConflict:
 		case http.StatusUnauthorized, http.StatusForbidden:
-			kind = ErrRefused
+			kind = ErrKey
 		default:
 			if said.HTTPStatusCode < http.StatusInternalServerError {
 				kind = ErrRefused

@@ -30,7 +30,10 @@ type told struct {
 	Customer string `json:"customer"`
 }
 
-// kinds are the events that are worked; Stripe's list of events can be asked for 20 types at most.
+// mostTypes is how many types of events Stripe's list can be asked for at once.
+const mostTypes = 20
+
+// kinds are the events that are worked.
 var kinds = map[stripe.EventType]kind{
 	stripe.EventTypeCheckoutSessionCompleted:             {0, aboutSession},
 	stripe.EventTypeCheckoutSessionAsyncPaymentSucceeded: {0, aboutSession},
@@ -49,6 +52,7 @@ var kinds = map[stripe.EventType]kind{
 	stripe.EventTypeInvoiceVoided:                        {2, aboutInvoice},
 	stripe.EventTypeInvoiceMarkedUncollectible:           {2, aboutInvoice},
 	stripe.EventTypeCustomerUpdated:                      {3, aboutCustomerItself},
+	stripe.EventTypeCustomerDeleted:                      {3, aboutCustomerGone},
 	stripe.EventTypeCustomerTaxIDCreated:                 {3, aboutCustomerOf},
 	stripe.EventTypeCustomerTaxIDUpdated:                 {3, aboutCustomerOf},
 	stripe.EventTypeCustomerTaxIDDeleted:                 {3, aboutCustomerOf},
@@ -64,6 +68,18 @@ func aboutDispute(s *Service, ctx context.Context, e *told) error {
 func aboutCustomerItself(s *Service, ctx context.Context, e *told) error { return s.refresh(ctx, e.ID) }
 func aboutCustomerOf(s *Service, ctx context.Context, e *told) error {
 	return s.refresh(ctx, e.Customer)
+}
+
+// aboutCustomerGone has a customer that somebody deleted made anew, if it is an account's still.
+func aboutCustomerGone(s *Service, ctx context.Context, e *told) error {
+	account, err := s.ledger.AccountOfCustomer(ctx, e.ID)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.ledger.SyncBilling(ctx, account)
 }
 
 func (s *Service) refresh(ctx context.Context, customer string) error {
@@ -290,7 +306,19 @@ func (s *Service) poll(ctx context.Context) error {
 
 // readEvents saves the events of a time that are not known yet, and tells how many.
 func (s *Service) readEvents(ctx context.Context, since, until time.Time) (int, error) {
-	list := s.api.events.List(&stripe.EventListParams{ListParams: all(ctx), Types: stripe.StringSlice(EventTypes()),
+	n := 0
+	for types := range slices.Chunk(EventTypes(), mostTypes) {
+		more, err := s.readTypes(ctx, types, since, until)
+		n += more
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *Service) readTypes(ctx context.Context, types []string, since, until time.Time) (int, error) {
+	list := s.api.events.List(&stripe.EventListParams{ListParams: all(ctx), Types: stripe.StringSlice(types),
 		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix(), LesserThanOrEqual: until.Unix()}})
 	n := 0
 	for list.Next() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/stripe/stripe-go/v76"
@@ -45,16 +46,24 @@ func (s *Service) PDF(ctx context.Context, account, id string) (io.ReadCloser, l
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, now.InvoicePDF, nil)
 	if err != nil {
-		return nil, v, fmt.Errorf("the PDF of invoice %s: %w", v.ID, err)
+		return nil, v, fmt.Errorf("the PDF of invoice %s: %w", v.ID, nowhere(err))
 	}
 	resp, err := s.api.plain.Do(req)
 	if err != nil {
-		return nil, v, fmt.Errorf("the PDF of invoice %s: %w: %w", v.ID, ErrUnavailable, err)
+		return nil, v, fmt.Errorf("the PDF of invoice %s: %w: %w", v.ID, ErrUnavailable, nowhere(err))
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, v, errors.Join(fmt.Errorf("the PDF of invoice %s: %w: %s", v.ID, ErrUnavailable, resp.Status), resp.Body.Close())
 	}
 	return bounded{io.LimitReader(resp.Body, mostPDF), resp.Body}, v, nil
+}
+
+// nowhere is an error of HTTP without the address: whoever has that of a PDF may read it, so no log may have it.
+func nowhere(err error) error {
+	for at := new(url.Error); errors.As(err, &at); {
+		err = at.Err
+	}
+	return err
 }
 
 // bounded is a body of which no more than so much is read.

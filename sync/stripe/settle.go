@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ func (s *Service) settleSession(ctx context.Context, id string) error {
 	if intent.LatestCharge != nil {
 		pay.Charge = intent.LatestCharge.ID
 	}
+	pay.Card, pay.CardName = cardOf(intent)
 	if cs.Invoice != nil {
 		pay.Invoice = cs.Invoice.ID
 	}
@@ -58,12 +60,9 @@ func (s *Service) settleSession(ctx context.Context, id string) error {
 		return err
 	}
 	if pay.Invoice != "" {
-		err = s.settleInvoice(ctx, pay.Invoice)
+		return s.settleInvoice(ctx, pay.Invoice)
 	}
-	if p.SaveCard && intent.PaymentMethod != nil {
-		err = errors.Join(err, s.keepCard(ctx, p.Account, intent.PaymentMethod))
-	}
-	return err
+	return nil
 }
 
 // paid grants a payment and has it applied at once. What is granted already is applied again, which changes nothing
@@ -121,7 +120,7 @@ func (s *Service) purchaseOf(ctx context.Context, session, intent, invoice strin
 
 // settleInvoice keeps an invoice as Stripe shows it now, and grants what it paid for.
 func (s *Service) settleInvoice(ctx context.Context, id string) error {
-	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx), Expand: stripe.StringSlice([]string{"total_tax_amounts.tax_rate"})})
+	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx), Expand: stripe.StringSlice([]string{"total_tax_amounts.tax_rate", "payment_intent.payment_method"})})
 	if err != nil {
 		return translate("read invoice "+id, err)
 	}
@@ -146,13 +145,15 @@ func (s *Service) settleInvoice(ctx context.Context, id string) error {
 		}
 	}
 	switch {
-	case v.Status == stripe.InvoiceStatusPaid && intent == "":
+	case v.Status == stripe.InvoiceStatusPaid && v.PaidOutOfBand:
 		return s.suspicious(ctx, p, "invoice %s was paid outside of Stripe", v.ID)
 	case v.Status == stripe.InvoiceStatusPaid:
-		pay := ledger.Payment{Intent: intent, Invoice: v.ID, Currency: string(v.Currency), Net: netOf(v), Gross: v.AmountPaid, At: s.cfg.Now()}
+		// The customer's balance at Stripe may have paid a part, or all without any payment intent: the total is what was paid.
+		pay := ledger.Payment{Intent: cmp.Or(intent, v.ID), Invoice: v.ID, Currency: string(v.Currency), Net: netOf(v), Gross: v.Total, At: s.cfg.Now()}
 		if v.Charge != nil {
 			pay.Charge = v.Charge.ID
 		}
+		pay.Card, pay.CardName = cardOf(v.PaymentIntent)
 		if err := s.paid(ctx, p, pay); err != nil {
 			return err
 		}
@@ -189,13 +190,16 @@ func invoiceOf(v *stripe.Invoice, p *ledger.Purchase) ledger.Invoice {
 	return out
 }
 
-// keepCard keeps the card that a customer agreed to have charged for top-ups.
-func (s *Service) keepCard(ctx context.Context, account string, m *stripe.PaymentMethod) error {
-	name := "card"
-	if m.Card != nil {
-		name = string(m.Card.Brand) + " " + m.Card.Last4
+// cardOf is the card that paid, and what customers know it by; empty: none is known.
+func cardOf(paid *stripe.PaymentIntent) (id, name string) {
+	if paid == nil || paid.PaymentMethod == nil {
+		return "", ""
 	}
-	return s.ledger.KeepCard(ctx, account, m.ID, name)
+	m := paid.PaymentMethod
+	if m.Card == nil {
+		return m.ID, "card"
+	}
+	return m.ID, string(m.Card.Brand) + " " + m.Card.Last4
 }
 
 // purchaseOfIntent finds the paid purchase of a payment; one that is not known to be paid is settled first.
@@ -215,7 +219,11 @@ func (s *Service) purchaseOfIntent(ctx context.Context, of *stripe.PaymentIntent
 		if intent.Invoice == nil {
 			return p, err
 		}
-		if p, err = s.ledger.PurchaseOf(ctx, "", "", intent.Invoice.ID); err != nil {
+		p, err = s.ledger.PurchaseOf(ctx, "", "", intent.Invoice.ID)
+		if errors.Is(err, ledger.ErrNotFound) {
+			err = aside("payment %s belongs to no purchase", of.ID)
+		}
+		if err != nil {
 			return p, err
 		}
 	}

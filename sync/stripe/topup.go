@@ -7,13 +7,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/stripe/stripe-go/v76"
-
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
 
 const (
@@ -23,6 +19,8 @@ const (
 	topUpTries   = 60 // looks at one that neither succeeds nor fails, before its invoice is voided
 	// authTime is how long a customer may take to confirm a payment that the bank wants confirmed.
 	authTime = 72 * time.Hour
+	// One that could not be started waits so long, and doubles that each time.
+	firstWait, lastWait = time.Minute, time.Hour
 )
 
 // TopUp returns an account's auto top-up: off where it was never set. Errors: ledger.ErrUnavailable.
@@ -125,251 +123,85 @@ func (s *Service) consider(ctx context.Context, t *ledger.TopUp) error {
 		s.cfg.Apply(ctx, t.Account)
 		return nil
 	}
-	return s.topUp(ctx, t)
+	p, err := s.startTopUp(ctx, t, b.GrantSeq)
+	switch {
+	case errors.Is(err, ledger.ErrExists), errors.Is(err, ledger.ErrNotDue):
+		return nil // another sidecar was faster, or the customer
+	case errors.Is(err, ledger.ErrConflict):
+		return s.putOff(ctx, t, b.GrantSeq, false, func(t *ledger.TopUp) {
+			t.Problem, t.NotBefore = fmt.Sprintf("There were %d top-ups in 24 hours, as many as you allow.", t.MaxPerDay), s.cfg.Now().Add(10*time.Minute)
+		})
+	case errors.Is(err, errStop):
+		return s.putOff(ctx, t, b.GrantSeq, true, func(t *ledger.TopUp) { t.Enabled, t.Problem = false, err.Error() })
+	case err != nil:
+		if ctx.Err() != nil {
+			return err // this sidecar stops
+		}
+		return errors.Join(err, s.notStarted(ctx, t, b.GrantSeq, err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease)
+	defer cancel()
+	return s.workTopUp(ctx, p)
 }
 
-// topUp commits one top-up and pays it.
-func (s *Service) topUp(ctx context.Context, t *ledger.TopUp) error {
+// errStop is why a top-up cannot work until the customer sets it again.
+var errStop = errors.New("the top-up cannot work")
+
+// stopError is an errStop, in words for the customer.
+type stopError string
+
+func (e stopError) Error() string      { return string(e) }
+func (stopError) Is(target error) bool { return target == errStop }
+
+// startTopUp commits a top-up that was found due with so many grants in the balance.
+func (s *Service) startTopUp(ctx context.Context, t *ledger.TopUp, grants int64) (ledger.Purchase, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease)
 	defer cancel()
 	who, err := s.customer(ctx, t.Account)
 	if err != nil {
-		return err
+		return ledger.Purchase{}, err
 	}
 	if who.Card == "" {
-		return s.stopTopUp(ctx, t.Account, "There is no saved card any more.")
+		return ledger.Purchase{}, stopError("There is no saved card any more.")
 	}
 	net, err := s.ofUnits(fieldMinutes, t.Units)
 	if err != nil {
-		return s.stopTopUp(ctx, t.Account, "The amount is not sold any more.")
+		return ledger.Purchase{}, stopError("The amount is not sold any more.")
 	}
 	_, tax, err := s.quote(ctx, who, t.Units, net)
 	if err != nil {
-		return err
+		return ledger.Purchase{}, err
 	}
-	p, err := s.commit(ctx, ledger.Purchase{Account: t.Account, Kind: ledger.PurchaseTopUp, Units: t.Units}, net, tax, func(ctx context.Context, p ledger.Purchase) (ledger.Purchase, error) {
+	return s.commit(ctx, ledger.Purchase{Account: t.Account, Kind: ledger.PurchaseTopUp, Units: t.Units}, net, tax, func(ctx context.Context, p ledger.Purchase) (ledger.Purchase, error) {
 		p.ExpiresAt = p.CreatedAt.Add(authTime)
-		return s.ledger.AddTopUp(ctx, p, t.MaxPerDay)
+		return s.ledger.AddTopUp(ctx, p, *t, grants)
 	})
-	switch {
-	case errors.Is(err, ledger.ErrExists):
-		return nil // another sidecar was faster
-	case errors.Is(err, ledger.ErrConflict):
-		_, err := s.ledger.ChangeTopUp(ctx, t.Account, func(t *ledger.TopUp) error {
-			t.Problem, t.NotBefore = fmt.Sprintf("There were %d top-ups in 24 hours, as many as you allow.", t.MaxPerDay), s.cfg.Now().Add(10*time.Minute)
-			return nil
-		})
-		return err
-	case err != nil:
-		return err
-	}
-	return s.workTopUp(ctx, p)
 }
 
-// stopTopUp turns a top-up off that cannot work.
-func (s *Service) stopTopUp(ctx context.Context, account, why string) error {
-	_, err := s.ledger.FailTopUp(ctx, account, uuid.Nil, func(t *ledger.TopUp) error {
-		t.Enabled, t.Problem = false, why
-		return nil
-	})
-	return err
+// notStarted puts a top-up off that could not even be committed, for longer each time, and tells the customer where it
+// is the customer's to mend.
+func (s *Service) notStarted(ctx context.Context, t *ledger.TopUp, grants int64, why error) error {
+	told, wait := "The top-up could not be started. It is tried again.", firstWait
+	var field *ledger.FieldError
+	if errors.As(why, &field) {
+		told = field.Message
+	}
+	again := t.Problem == told
+	if again {
+		wait = nextWait(t.NotBefore.Sub(t.UpdatedAt))
+	}
+	return s.putOff(ctx, t, grants, field != nil && !again, func(t *ledger.TopUp) { t.Problem, t.NotBefore = told, s.cfg.Now().Add(wait) })
 }
 
-// workTopUp brings a top-up on from wherever it is: each step is the same request when it is repeated.
-func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
-	if p.State != ledger.PurchaseOpen {
-		if p.Invoice == "" {
-			return nil
-		}
-		return s.settleInvoice(ctx, p.Invoice)
-	}
-	now := s.cfg.Now()
-	if p.Invoice == "" && now.After(p.CreatedAt.Add(giveUp)) {
-		return s.abandon(ctx, p, ledger.PurchaseExpired, "Stripe never made an invoice for it")
-	}
-	v, err := s.topUpInvoice(ctx, &p)
-	if errors.Is(err, ErrRefused) {
-		return errors.Join(err, s.declined(ctx, &p, nil, "Your card could not be charged.", err.Error()))
-	}
-	if err != nil {
-		return err
-	}
-	if v.Status != stripe.InvoiceStatusOpen {
-		return s.settleInvoice(ctx, v.ID)
-	}
-	if now.After(p.ExpiresAt) {
-		return s.declined(ctx, &p, v, "The payment was not confirmed in time.", "not confirmed in time")
-	}
-	if p.Problem == ledger.AwaitsCustomer {
-		return s.settleInvoice(ctx, v.ID) // the customer's turn
-	}
-	return s.charge(ctx, &p, v)
-}
+// nextWait is how long a top-up waits that could not be started after the last wait either.
+func nextWait(last time.Duration) time.Duration { return min(max(2*last, firstWait), lastWait) }
 
-// topUpInvoice makes the invoice of a top-up, or reads it where it is made.
-func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe.Invoice, error) {
-	about := map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account}
-	if p.Tax == taxReverse {
-		about[keyReverse] = "true"
-	}
-	id := p.Invoice
-	if id == "" {
-		who, err := s.customer(ctx, p.Account)
-		if err != nil {
-			return nil, err
-		}
-		params := &stripe.InvoiceParams{Params: post(ctx, stepKey(p.ID, "invoice")), Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
-			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p.Units)),
-			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about}
-		switch p.Tax {
-		case taxAuto:
-			params.AutomaticTax = &stripe.InvoiceAutomaticTaxParams{Enabled: stripe.Bool(true)}
-		case taxReverse:
-			params.Footer = stripe.String(vat.NoteReverseCharge)
-		}
-		made, err := s.api.invoices.New(params)
-		if err != nil {
-			return nil, translate("make the invoice of a top-up", err)
-		}
-		id = made.ID
-		if _, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Invoice = id; return nil }); err != nil {
-			return nil, err
-		}
-	}
-	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx)})
-	if err != nil {
-		return nil, translate("read invoice "+id, err)
-	}
-	if v.Status != stripe.InvoiceStatusDraft {
-		return v, nil
-	}
-	item := &stripe.InvoiceItemParams{Params: post(ctx, stepKey(p.ID, "item")), Customer: stripe.String(v.Customer.ID), Invoice: stripe.String(id),
-		Amount: stripe.Int64(cents(p)), Currency: stripe.String(currencyCode), Description: stripe.String(describe(p.Units)), TaxBehavior: stripe.String("exclusive")}
-	switch p.Tax {
-	case taxAuto:
-		item.TaxCode = stripe.String(taxCode)
-	case taxReverse, taxNone:
-	default:
-		item.TaxRates = stripe.StringSlice([]string{p.Tax})
-	}
-	if _, err := s.api.items.New(item); err != nil {
-		return nil, translate("fill the invoice of a top-up", err)
-	}
-	v, err = s.api.invoices.FinalizeInvoice(id, &stripe.InvoiceFinalizeInvoiceParams{Params: post(ctx, stepKey(p.ID, "finalize")), AutoAdvance: stripe.Bool(false)})
-	return v, translate("finalize the invoice of a top-up", err)
-}
-
-// charge has the saved card pay an invoice, once: a repetition is told what became of the first.
-func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
-	if v.Total <= 0 || netOf(v) != cents(p) {
-		return errors.Join(s.suspicious(ctx, *p, "invoice %s is of %d cents, not %d", v.ID, netOf(v), cents(p)),
-			s.declined(ctx, p, v, "Something went wrong on our side.", "the invoice has another amount"))
-	}
-	who, err := s.billing(ctx, p.Account)
-	if err != nil {
-		return err
-	}
-	if who.Card == "" {
-		return s.declined(ctx, p, v, "There is no saved card any more.", "no card")
-	}
-	_, err = s.api.invoices.Pay(v.ID, &stripe.InvoicePayParams{Params: post(ctx, stepKey(p.ID, "pay")), OffSession: stripe.Bool(true), PaymentMethod: stripe.String(who.Card)})
-	code, status := codeOf(err)
-	switch {
-	case err == nil:
-		return s.settleInvoice(ctx, v.ID)
-	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired:
-		return s.confirm(ctx, p, v)
-	case status == http.StatusPaymentRequired:
-		return s.declined(ctx, p, v, "Your card was declined.", translate("pay", err).Error())
-	case status >= http.StatusBadRequest && status < http.StatusInternalServerError && status != http.StatusTooManyRequests && status != http.StatusConflict:
-		// It may be paid after all: by an earlier try, or by the customer.
-		if settled := s.settleInvoice(ctx, v.ID); settled != nil {
-			return settled
-		}
-		if now, found := s.ledger.Purchase(ctx, p.ID); found != nil || now.State == ledger.PurchasePaid {
-			return found
-		}
-		return s.declined(ctx, p, v, "Your card could not be charged.", translate("pay", err).Error())
-	case p.Attempts > topUpTries:
-		return s.declined(ctx, p, v, "Your card could not be charged.", translate("pay", err).Error())
-	}
-	return translate("pay the invoice of a top-up", err)
-}
-
-// confirm gives the customer the page where the bank's question can be answered; nothing is tried again.
-func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
-	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Problem = ledger.AwaitsCustomer; return nil })
-	if err != nil {
-		return err
-	}
-	_, err = s.ledger.FailTopUp(ctx, p.Account, p.ID, func(t *ledger.TopUp) error {
-		t.Problem, t.PayURL = "Your bank asks you to confirm the payment.", v.HostedInvoiceURL
-		return nil
-	})
-	if err == nil {
-		err = s.settleInvoice(ctx, v.ID)
-	}
-	return err
-}
-
-// declined ends a top-up that could not be paid: its invoice is voided first, so that nobody pays it later, and the
-// next one waits.
-func (s *Service) declined(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice, told, why string) error {
-	if v != nil {
-		void := &stripe.InvoiceVoidInvoiceParams{Params: post(ctx, stepKey(p.ID, "void"))}
-		if _, err := s.api.invoices.VoidInvoice(v.ID, void); err != nil {
-			// Paid in this moment?
-			if settled := s.settleInvoice(ctx, v.ID); settled != nil {
-				return errors.Join(translate("void the invoice of a top-up", err), settled)
-			}
-			now, found := s.ledger.Purchase(ctx, p.ID)
-			if found != nil || now.State == ledger.PurchasePaid {
-				return found
-			}
-			return translate("void the invoice of a top-up", err)
-		}
-	}
-	// The wait comes before the end of the purchase: after that the next may begin.
-	_, err := s.ledger.FailTopUp(ctx, p.Account, uuid.NewSHA1(p.ID, []byte("declined")), func(t *ledger.TopUp) error {
-		if t.NotBefore.After(s.cfg.Now()) {
-			return nil // a repetition
-		}
-		t.Decline(s.cfg.Now(), told)
-		t.PayURL = ""
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.abandon(ctx, *p, ledger.PurchaseFailed, why); err != nil {
-		return err
-	}
-	if v != nil {
-		return s.settleInvoice(ctx, v.ID)
-	}
-	return nil
-}
-
-// toppedUp forgets what went wrong before a top-up that is paid.
-func (s *Service) toppedUp(ctx context.Context, p *ledger.Purchase) error {
-	if p.Kind != ledger.PurchaseTopUp {
+// putOff changes a top-up that could not be started, unless that has become untrue.
+func (s *Service) putOff(ctx context.Context, t *ledger.TopUp, grants int64, tell bool, change func(*ledger.TopUp)) error {
+	err := s.ledger.PutOffTopUp(ctx, *t, grants, tell, change)
+	if errors.Is(err, ledger.ErrNotDue) {
 		return nil
 	}
-	t, err := s.ledger.TopUp(ctx, p.Account)
-	if errors.Is(err, ledger.ErrNotFound) || err == nil && t.Declined == 0 && t.Problem == "" && t.PayURL == "" && t.NotBefore.IsZero() {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	now, err := s.ledger.Purchase(ctx, p.ID)
-	if err != nil || t.UpdatedAt.After(now.PaidAt) {
-		return err // what went wrong since
-	}
-	_, err = s.ledger.ChangeTopUp(ctx, p.Account, func(t *ledger.TopUp) error {
-		t.Declined, t.Problem, t.PayURL, t.NotBefore = 0, "", "", time.Time{}
-		return nil
-	})
 	return err
 }
 

@@ -53,11 +53,17 @@ func (f *Fake) getEvent(c *call) (object, *Error) {
 	return event, err
 }
 
+// mostKinds is how many types the list of events can be asked for.
+const mostKinds = 20
+
 func (f *Fake) listEvents(c *call) (object, *Error) {
 	kind, kinds := c.str("type"), c.strs("types")
 	undelivered, byDelivery := !c.yes("delivery_success"), c.sent("delivery_success")
 	if kind != "" && len(kinds) > 0 {
 		c.complain(invalid("", "types", "You may only specify one of these parameters: type, types."))
+	}
+	if len(kinds) > mostKinds {
+		c.complain(invalid("", "types", "You may only specify up to %d types.", mostKinds))
 	}
 	if kind != "" {
 		kinds = []string{kind}

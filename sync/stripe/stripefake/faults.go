@@ -27,6 +27,7 @@ type Fault struct {
 	Skip       int           // matching requests that pass first
 	Times      int           // requests that fail; default 1
 	Status     int           // of Refuse; default 500
+	Keep       bool          // of Refuse: the answer is kept under the idempotency key, as Stripe keeps its own errors
 	RetryAfter time.Duration // of Refuse: header Retry-After, in seconds; 0: none
 	For        time.Duration // of Hang: how long before the connection breaks; 0: until the client gives up
 }

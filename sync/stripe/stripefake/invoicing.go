@@ -28,6 +28,7 @@ func (f *Fake) finalize(invoice object) {
 	f.address(invoice)
 	f.retax(invoice)
 	f.number(invoice)
+	f.balance(invoice)
 	if invoice.num("amount_due") > 0 {
 		intent := f.newIntent(invoice.num("amount_due"), invoice.str("currency"), invoice.str("customer"))
 		intent.set(object{"invoice": invoice.id(), "description": "Payment for Invoice", "setup_future_usage": nil})
@@ -37,6 +38,32 @@ func (f *Fake) finalize(invoice object) {
 	if invoice.num("amount_due") <= 0 {
 		f.settle(invoice, nil)
 	}
+}
+
+// balance has the customer's balance pay what it can of an invoice.
+func (f *Fake) balance(invoice object) {
+	customer := f.objects[invoice.str("customer")]
+	start, due := customer.num("balance"), invoice.num("amount_due")
+	if start >= 0 {
+		return
+	}
+	paid := min(-start, max(due, 0))
+	customer["balance"] = start + paid
+	invoice.set(object{"starting_balance": start, "ending_balance": start + paid, "amount_due": due - paid, "amount_remaining": due - paid})
+}
+
+// SetBalance sets a customer's balance, in cents: what is below zero pays the invoices that are finalized next.
+func (f *Fake) SetBalance(customer string, cents int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o, err := f.customer(customer, "customer")
+	if err != nil {
+		return err
+	}
+	before := clone(o)
+	o["balance"] = cents
+	f.emitUpdate("customer.updated", o, before)
+	return nil
 }
 
 func (f *Fake) payInvoice(c *call) (object, *Error) {

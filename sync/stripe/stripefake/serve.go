@@ -90,6 +90,9 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, handle handler) {
 	switch {
 	case fault != nil && fault.Kind == Refuse:
 		status, reply = f.refusal(fault, requestID)
+		if fault.Keep && r.Method == http.MethodPost && seen.IdempotencyKey != "" {
+			f.keepAnswer(seen.IdempotencyKey, digest(r, encoded), status, reply)
+		}
 		if fault.RetryAfter > 0 {
 			w.Header().Set("Retry-After", fmt.Sprint(int(fault.RetryAfter.Seconds())))
 		}
@@ -117,6 +120,18 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, handle handler) {
 	if _, err := w.Write(reply); err != nil {
 		f.log.Debug("stripefake: answer", "error", err)
 	}
+}
+
+// digest tells requests apart.
+func digest(r *http.Request, encoded string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(r.URL.Path + "\n" + encoded))
+}
+
+// keepAnswer keeps an answer for an idempotency key.
+func (f *Fake) keepAnswer(key string, sum [sha256.Size]byte, status int, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[key] = &answer{digest: sum, status: status, body: body, at: f.time()}
 }
 
 func (f *Fake) requestID() string {
@@ -161,14 +176,13 @@ func (f *Fake) answer(r *http.Request, encoded, requestID string, handle handler
 	expand := params.strs("expand")
 
 	key := r.Header.Get("Idempotency-Key")
-	var digest [sha256.Size]byte
+	sum := digest(r, encoded)
 	if key != "" && r.Method == http.MethodPost {
-		digest = sha256.Sum256([]byte(r.URL.Path + "\n" + encoded))
 		if len(key) > 255 {
 			return refuse(invalid("", "", "Idempotency key is too long: at most 255 characters"))
 		}
 		if known, ok := f.answers[key]; ok && f.time().Sub(known.at) < keyLife {
-			if known.digest != digest {
+			if known.digest != sum {
 				return refuse(&Error{Status: http.StatusBadRequest, Type: typeIdempotency, Message: fmt.Sprintf(
 					"Keys for idempotent requests can only be used with the same parameters they were first used with. "+
 						"Try using a key other than '%s' if you meant to execute a different request.", key)})
@@ -195,7 +209,7 @@ func (f *Fake) answer(r *http.Request, encoded, requestID string, handle handler
 	}
 	// Stripe keeps answers, declined payments and its own errors, but no refusals of parameters.
 	if key != "" && r.Method == http.MethodPost && (status < 400 || status == http.StatusPaymentRequired || status >= 500) {
-		f.answers[key] = &answer{digest: digest, status: status, body: reply, at: f.time()}
+		f.answers[key] = &answer{digest: sum, status: status, body: reply, at: f.time()}
 	}
 	return status, reply, false
 }

@@ -1,0 +1,261 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe/vat"
+)
+
+// workTopUp brings a top-up on from wherever it is: each step is the same request when it is repeated.
+func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
+	if p.State != ledger.PurchaseOpen {
+		if p.Invoice == "" {
+			return nil
+		}
+		return s.settleInvoice(ctx, p.Invoice)
+	}
+	now := s.cfg.Now()
+	if p.Invoice == "" && now.After(p.CreatedAt.Add(giveUp)) {
+		return s.abandon(ctx, p, ledger.PurchaseExpired, "Stripe never made an invoice for it")
+	}
+	if p.TopUpDeclined() {
+		return s.endDeclined(ctx, &p, nil)
+	}
+	v, err := s.topUpInvoice(ctx, &p)
+	if errors.Is(err, ErrRefused) || err != nil && now.After(p.ExpiresAt) {
+		return errors.Join(err, s.declined(ctx, &p, nil, "Your card could not be charged.", err.Error()))
+	}
+	if err != nil {
+		return err
+	}
+	if v.Status != stripe.InvoiceStatusOpen {
+		return s.settleTopUp(ctx, &p, v.ID)
+	}
+	if now.After(p.ExpiresAt) {
+		return s.declined(ctx, &p, v, "The payment was not confirmed in time.", "not confirmed in time")
+	}
+	if p.Problem == ledger.AwaitsCustomer {
+		return s.settleInvoice(ctx, v.ID) // the customer's turn
+	}
+	return s.charge(ctx, &p, v)
+}
+
+// settleTopUp settles an invoice that nobody can pay any more. A top-up that it does not fit ends all the same.
+func (s *Service) settleTopUp(ctx context.Context, p *ledger.Purchase, invoice string) error {
+	err := s.settleInvoice(ctx, invoice)
+	if unclear := new(asideError); !errors.As(err, &unclear) && !errors.Is(err, ledger.ErrConflict) && !errors.Is(err, ledger.ErrInvalid) {
+		return err
+	}
+	return s.endAside(ctx, p, err)
+}
+
+// endAside ends a top-up that may be paid but cannot be granted: open it would hinder all later ones. It stays listed for
+// the operator, and the next one waits, as after a declined card.
+func (s *Service) endAside(ctx context.Context, p *ledger.Purchase, why error) error {
+	_, err := s.ledger.DeclineTopUp(ctx, p.ID, why.Error(), func(t *ledger.TopUp) {
+		t.Decline(s.cfg.Now(), wentWrong)
+		t.PayURL = ""
+	})
+	if err == nil {
+		err = s.abandon(ctx, *p, ledger.PurchaseFailed, ledger.KeptAside+why.Error())
+	}
+	if err != nil {
+		return fmt.Errorf("end a top-up (%v): %w", why, err) // it is found again
+	}
+	return why
+}
+
+// wentWrong is what a customer is told of that only an operator can mend.
+const wentWrong = "Something went wrong on our side."
+
+// topUpInvoice makes the invoice of a top-up, or reads it where it is made.
+func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe.Invoice, error) {
+	about := map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account}
+	if p.Tax == taxReverse {
+		about[keyReverse] = "true"
+	}
+	id := p.Invoice
+	if id == "" {
+		who, err := s.customer(ctx, p.Account)
+		if err != nil {
+			return nil, err
+		}
+		params := &stripe.InvoiceParams{Params: post(ctx, stepKey(p.ID, "invoice")), Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
+			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p.Units)),
+			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about}
+		switch p.Tax {
+		case taxAuto:
+			params.AutomaticTax = &stripe.InvoiceAutomaticTaxParams{Enabled: stripe.Bool(true)}
+		case taxReverse:
+			params.Footer = stripe.String(vat.NoteReverseCharge)
+		}
+		made, err := s.api.invoices.New(params)
+		if err != nil {
+			return nil, s.gone(ctx, p.Account, translate("make the invoice of a top-up", err))
+		}
+		id = made.ID
+		if _, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Invoice = id; return nil }); err != nil {
+			return nil, err
+		}
+		p.Invoice = id
+	}
+	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx)})
+	if err != nil {
+		return nil, translate("read invoice "+id, err)
+	}
+	if v.Status != stripe.InvoiceStatusDraft {
+		return v, nil
+	}
+	item := &stripe.InvoiceItemParams{Params: post(ctx, stepKey(p.ID, "item")), Customer: stripe.String(v.Customer.ID), Invoice: stripe.String(id),
+		Amount: stripe.Int64(cents(p)), Currency: stripe.String(currencyCode), Description: stripe.String(describe(p.Units)), TaxBehavior: stripe.String("exclusive")}
+	switch p.Tax {
+	case taxAuto:
+		item.TaxCode = stripe.String(taxCode)
+	case taxReverse, taxNone:
+	default:
+		item.TaxRates = stripe.StringSlice([]string{p.Tax})
+	}
+	if _, err := s.api.items.New(item); err != nil {
+		return nil, translate("fill the invoice of a top-up", err)
+	}
+	v, err = s.api.invoices.FinalizeInvoice(id, &stripe.InvoiceFinalizeInvoiceParams{Params: post(ctx, stepKey(p.ID, "finalize")), AutoAdvance: stripe.Bool(false)})
+	return v, translate("finalize the invoice of a top-up", err)
+}
+
+// charge has the saved card pay an invoice, once: a repetition is told what became of the first.
+func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
+	if v.Total <= 0 || netOf(v) != cents(p) {
+		return errors.Join(s.suspicious(ctx, *p, "invoice %s is of %d cents, not %d", v.ID, netOf(v), cents(p)),
+			s.declined(ctx, p, v, wentWrong, "the invoice has another amount"))
+	}
+	who, err := s.billing(ctx, p.Account)
+	if err != nil {
+		return err
+	}
+	if who.Card == "" {
+		return s.declined(ctx, p, v, "There is no saved card any more.", "no card")
+	}
+	_, err = s.api.invoices.Pay(v.ID, &stripe.InvoicePayParams{Params: post(ctx, stepKey(p.ID, "pay")), OffSession: stripe.Bool(true), PaymentMethod: stripe.String(who.Card)})
+	code, status := codeOf(err)
+	switch {
+	case err == nil:
+		return s.settleInvoice(ctx, v.ID)
+	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired:
+		return s.confirm(ctx, p, v)
+	case status == http.StatusPaymentRequired:
+		return s.declined(ctx, p, v, "Your card was declined.", translate("pay", err).Error())
+	case status == http.StatusUnauthorized, status == http.StatusForbidden: // the card was never asked
+	case status >= http.StatusBadRequest && status < http.StatusInternalServerError && status != http.StatusTooManyRequests && status != http.StatusConflict:
+		// It may be paid after all: by an earlier try, or by the customer.
+		if settled := s.settleInvoice(ctx, v.ID); settled != nil {
+			return settled
+		}
+		if now, found := s.ledger.Purchase(ctx, p.ID); found != nil || now.State == ledger.PurchasePaid {
+			return found
+		}
+		return s.declined(ctx, p, v, "Your card could not be charged.", translate("pay", err).Error())
+	case p.Attempts > topUpTries:
+		return s.declined(ctx, p, v, "Your card could not be charged.", translate("pay", err).Error())
+	}
+	return translate("pay the invoice of a top-up", err)
+}
+
+// confirm gives the customer the page where the bank's question can be answered; nothing is tried again.
+func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
+	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Problem = ledger.AwaitsCustomer; return nil })
+	if err != nil {
+		return err
+	}
+	_, err = s.ledger.FailTopUp(ctx, p.Account, p.ID, func(t *ledger.TopUp) error {
+		t.Problem, t.PayURL = "Your bank asks you to confirm the payment.", v.HostedInvoiceURL
+		return nil
+	})
+	if err == nil {
+		err = s.settleInvoice(ctx, v.ID)
+	}
+	return err
+}
+
+// declined ends a top-up that could not be paid. The wait comes first: once its invoice is void, the next may begin.
+func (s *Service) declined(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice, told, why string) error {
+	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, func(t *ledger.TopUp) {
+		t.Decline(s.cfg.Now(), told)
+		t.PayURL = ""
+	})
+	if err != nil {
+		return err
+	}
+	return s.endDeclined(ctx, &now, v)
+}
+
+// endDeclined closes the invoice of a declined top-up, so that nobody pays it later, then the top-up.
+func (s *Service) endDeclined(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
+	if p.State != ledger.PurchaseOpen {
+		return nil
+	}
+	if v == nil && p.Invoice != "" {
+		var err error
+		if v, err = s.api.invoices.Get(p.Invoice, &stripe.InvoiceParams{Params: get(ctx)}); missing(err) {
+			v = nil
+		} else if err != nil {
+			return translate("read invoice "+p.Invoice, err)
+		}
+	}
+	draft := v != nil && v.Status == stripe.InvoiceStatusDraft
+	switch {
+	case v == nil:
+	case draft:
+		if _, err := s.api.invoices.Del(v.ID, &stripe.InvoiceParams{Params: post(ctx, stepKey(p.ID, "delete"))}); err != nil && !missing(err) {
+			return translate("delete the invoice of a top-up", err)
+		}
+	case v.Status != stripe.InvoiceStatusOpen:
+		return s.settleTopUp(ctx, p, v.ID)
+	default:
+		void := &stripe.InvoiceVoidInvoiceParams{Params: post(ctx, stepKey(p.ID, "void"))}
+		if _, err := s.api.invoices.VoidInvoice(v.ID, void); err != nil {
+			// Paid in this moment?
+			if settled := s.settleInvoice(ctx, v.ID); settled != nil {
+				return errors.Join(translate("void the invoice of a top-up", err), settled)
+			}
+			now, found := s.ledger.Purchase(ctx, p.ID)
+			if found != nil || now.State == ledger.PurchasePaid {
+				return found
+			}
+			return translate("void the invoice of a top-up", err)
+		}
+	}
+	if err := s.abandon(ctx, *p, ledger.PurchaseFailed, p.Problem); err != nil || v == nil || draft {
+		return err
+	}
+	return s.settleInvoice(ctx, v.ID)
+}
+
+// toppedUp forgets what went wrong before a top-up that is paid.
+func (s *Service) toppedUp(ctx context.Context, p *ledger.Purchase) error {
+	if p.Kind != ledger.PurchaseTopUp {
+		return nil
+	}
+	t, err := s.ledger.TopUp(ctx, p.Account)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && t.Declined == 0 && t.Problem == "" && t.PayURL == "" && t.NotBefore.IsZero() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now, err := s.ledger.Purchase(ctx, p.ID)
+	if err != nil || t.UpdatedAt.After(now.PaidAt) {
+		return err // what went wrong since
+	}
+	_, err = s.ledger.ChangeTopUp(ctx, p.Account, func(t *ledger.TopUp) error {
+		t.Declined, t.Problem, t.PayURL, t.NotBefore = 0, "", "", time.Time{}
+		return nil
+	})
+	return err
+}
