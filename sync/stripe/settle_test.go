@@ -154,6 +154,23 @@ func TestKeptFailures(t *testing.T) {
 	}
 }
 
+// The same of the steps of a top-up: it is paid all the same, once.
+func TestKeptFailuresOfTopUp(t *testing.T) {
+	for _, path := range []string{"/v1/invoices", "/v1/invoices/*/finalize", "/v1/invoiceitems"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			s, _ := r.start()
+			acme, _ := r.saved(s, "acme", stripefake.CardVisa)
+			r.topUp(s, acme)
+			r.fake.Inject(stripefake.Fault{Method: http.MethodPost, Path: path, Times: 1, Status: http.StatusInternalServerError, Keep: true})
+			r.balances.spend(acme, 80*minute+1)
+			r.spendable(acme, 220*minute-1)
+			r.quiet()
+		})
+	}
+}
+
 // Somebody deletes a customer at Stripe: the next purchase finds out, and the one after it works.
 func TestCustomerDeleted(t *testing.T) {
 	r := newRig(t)

@@ -87,7 +87,7 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 		if err != nil {
 			return nil, err
 		}
-		params := &stripe.InvoiceParams{Params: post(ctx, stepKey(p.ID, "invoice")), Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
+		params := &stripe.InvoiceParams{Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
 			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p.Units)),
 			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about}
 		switch p.Tax {
@@ -96,7 +96,10 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 		case taxReverse:
 			params.Footer = stripe.String(vat.NoteReverseCharge)
 		}
-		made, err := s.api.invoices.New(params)
+		made, err := anew(s.cfg.Now(), stepKey(p.ID, "invoice"), func(key string) (*stripe.Invoice, error) {
+			params.Params = post(ctx, key)
+			return s.api.invoices.New(params)
+		})
 		if err != nil {
 			return nil, s.gone(ctx, p.Account, translate("make the invoice of a top-up", err))
 		}
@@ -113,7 +116,21 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 	if v.Status != stripe.InvoiceStatusDraft {
 		return v, nil
 	}
-	item := &stripe.InvoiceItemParams{Params: post(ctx, stepKey(p.ID, "item")), Customer: stripe.String(v.Customer.ID), Invoice: stripe.String(id),
+	if empty(v) {
+		if err := s.fill(ctx, p, v); err != nil {
+			return nil, err
+		}
+	}
+	v, err = anew(s.cfg.Now(), stepKey(p.ID, "finalize"), func(key string) (*stripe.Invoice, error) {
+		return s.api.invoices.FinalizeInvoice(id, &stripe.InvoiceFinalizeInvoiceParams{Params: post(ctx, key), AutoAdvance: stripe.Bool(false)})
+	})
+	return v, translate("finalize the invoice of a top-up", err)
+}
+
+// fill puts the credit on the empty invoice of a top-up. After an error of Stripe's own it is asked for anew only where
+// the invoice is still seen empty, so that it gets one line.
+func (s *Service) fill(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
+	item := &stripe.InvoiceItemParams{Customer: stripe.String(v.Customer.ID), Invoice: stripe.String(v.ID),
 		Amount: stripe.Int64(cents(p)), Currency: stripe.String(currencyCode), Description: stripe.String(describe(p.Units)), TaxBehavior: stripe.String("exclusive")}
 	switch p.Tax {
 	case taxAuto:
@@ -122,12 +139,20 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 	default:
 		item.TaxRates = stripe.StringSlice([]string{p.Tax})
 	}
-	if _, err := s.api.items.New(item); err != nil {
-		return nil, translate("fill the invoice of a top-up", err)
-	}
-	v, err = s.api.invoices.FinalizeInvoice(id, &stripe.InvoiceFinalizeInvoiceParams{Params: post(ctx, stepKey(p.ID, "finalize")), AutoAdvance: stripe.Bool(false)})
-	return v, translate("finalize the invoice of a top-up", err)
+	_, err := anew(s.cfg.Now(), stepKey(p.ID, "item"), func(key string) (*stripe.InvoiceItem, error) {
+		if item.IdempotencyKey != nil {
+			if now, err := s.api.invoices.Get(v.ID, &stripe.InvoiceParams{Params: get(ctx)}); err != nil || !empty(now) {
+				return nil, err
+			}
+		}
+		item.Params = post(ctx, key)
+		return s.api.items.New(item)
+	})
+	return translate("fill the invoice of a top-up", err)
 }
+
+// empty tells whether an invoice has no line.
+func empty(v *stripe.Invoice) bool { return v.Lines == nil || len(v.Lines.Data) == 0 }
 
 // charge has the saved card pay an invoice, once: a repetition is told what became of the first.
 func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
@@ -218,8 +243,9 @@ func (s *Service) endDeclined(ctx context.Context, p *ledger.Purchase, v *stripe
 	case v.Status != stripe.InvoiceStatusOpen:
 		return s.settleTopUp(ctx, p, v.ID)
 	default:
-		void := &stripe.InvoiceVoidInvoiceParams{Params: post(ctx, stepKey(p.ID, "void"))}
-		if _, err := s.api.invoices.VoidInvoice(v.ID, void); err != nil {
+		if _, err := anew(s.cfg.Now(), stepKey(p.ID, "void"), func(key string) (*stripe.Invoice, error) {
+			return s.api.invoices.VoidInvoice(v.ID, &stripe.InvoiceVoidInvoiceParams{Params: post(ctx, key)})
+		}); err != nil {
 			// Paid in this moment?
 			if settled := s.settleInvoice(ctx, v.ID); settled != nil {
 				return errors.Join(translate("void the invoice of a top-up", err), settled)
