@@ -51,7 +51,7 @@ func TestTour(t *testing.T) {
 			"RINGFENCE_HOOK_LISTEN=" + local("8402"), "RINGFENCE_PUBLIC_LISTEN=" + local("8480"), "RINGFENCE_OPS_LISTEN=" + local("9402"),
 			"RINGFENCE_SIP_LISTEN=" + local("5092"), "RINGFENCE_OPS_URL=http://" + local("9402"),
 			"RF_LISTEN=udp:" + local("5060"), "RF_RPC_PORT=" + port["5080"], "RF_SIDECAR=http://" + local("8402"), "RF_TRUNK=sip:" + local("5070"),
-			"RF_ANNOUNCER=" + local("5092"), "RF_ASK_SECONDS=5", "no_proxy=127.0.0.1", "TMPDIR=" + dir,
+			"RF_ANNOUNCER=" + local("5092"), "RF_ASK_SECONDS=5", "RINGFENCE_HOOK_DEADLINE=4s", "no_proxy=127.0.0.1", "TMPDIR=" + dir,
 		},
 	}.Start(t)
 	// Should the script break off, what it has started is still there, in its process group.

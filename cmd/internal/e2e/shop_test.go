@@ -100,10 +100,17 @@ func (x *shop) api(s *sidecar, a account, method, path, body string) answer {
 // buy opens a purchase of 100 minutes and gives its session.
 func (x *shop) buy(s *sidecar, a account) string {
 	x.d.t.Helper()
-	made := x.api(s, a, http.MethodPost, "/api/v1/checkout", `{"amount_minutes":100}`)
-	if made.status != http.StatusCreated {
-		x.d.t.Fatalf("checkout: %v", made)
-	}
+	// A sidecar that was killed a moment ago may have to read the accounts first.
+	services.Eventually(x.d.t, patience, func() error {
+		made := x.api(s, a, http.MethodPost, "/api/v1/checkout", `{"amount_minutes":100}`)
+		if made.status == http.StatusServiceUnavailable {
+			return fmt.Errorf("checkout: %v", made)
+		}
+		if made.status != http.StatusCreated {
+			x.d.t.Fatalf("checkout: %v", made)
+		}
+		return nil
+	})
 	sessions := x.fake.Objects("checkout.session")
 	return sessions[len(sessions)-1]["id"].(string)
 }
