@@ -44,7 +44,8 @@ func (s *sidecar) credit(a account) authz.Balance {
 func (d *deployment) unconfigured() *sidecar {
 	d.t.Helper()
 	s := d.prepare("host", nil)
-	s.set = settings{"hook.listen": s.set["hook.listen"], "ops.listen": s.set["ops.listen"], "public.listen": s.set["public.listen"], "sip.listen": ""}
+	s.set = settings{"hook.listen": s.set["hook.listen"], "ops.listen": s.set["ops.listen"], "public.listen": s.set["public.listen"], "sip.listen": "",
+		"hook.deadline": "5s"} // the embedded Redis is slow under the race detector
 	s.write()
 	s.start()
 	s.listening()
