@@ -20,7 +20,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	t.Parallel()
 	file := write(t, "secret", "sk_from_file\r\n", 0o600)
 	url := write(t, "url", "redis://u:p@h:1\n", 0o600)
-	c := must(t, "switches: [{name: kam-1, control_url: 'http://h'}]\nstripe: {key: sk_file, webhook_secret: whsec_1}", nil,
+	c := must(t, "switches: [{name: kam-1, control_url: 'http://h'}]\nstripe: {key: sk_file, webhook_secret: whsec_1}\npublic: {url: 'https://p'}", nil,
 		"RINGFENCE_STRIPE_KEY_FILE="+file, "RINGFENCE_SWITCH_KAM_1_TOKEN_FILE="+file, "RINGFENCE_REDIS_URL_FILE="+url)
 	if c.Stripe.Key.Reveal() != "sk_from_file" || c.Switches[0].Token.Reveal() != "sk_from_file" || c.Redis.URL.Reveal() != "redis://u:p@h:1" {
 		t.Errorf("%q %q %q", c.Stripe.Key.Reveal(), c.Switches[0].Token.Reveal(), c.Redis.URL.Reveal())
@@ -33,7 +33,7 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 
 	chmod(t, file, 0o644)
-	c = must(t, "stripe: {webhook_secret: whsec_1}", nil, "RINGFENCE_STRIPE_KEY_FILE="+file)
+	c = must(t, "stripe: {webhook_secret: whsec_1}\npublic: {url: 'https://p'}", nil, "RINGFENCE_STRIPE_KEY_FILE="+file)
 	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], file+" holds stripe.key") {
 		t.Errorf("warnings: %q", w)
 	}

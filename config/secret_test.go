@@ -218,7 +218,7 @@ func TestWorldReadableFiles(t *testing.T) {
 		}
 		return strings.Join(c.Warnings(), "\n")
 	}
-	const secrets = "redis: {url: 'redis://u:p@h'}\nstripe: {key: sk_1, webhook_secret: whsec_1}\nswitches: [{name: a, control_url: 'http://h', token: t}]"
+	const secrets = "redis: {url: 'redis://u:p@h'}\nstripe: {key: sk_1, webhook_secret: whsec_1}\npublic: {url: 'https://p'}\nswitches: [{name: a, control_url: 'http://h', token: t}]"
 	if w := load(secrets, 0o644); !strings.Contains(w, "holds redis.url, stripe.key, stripe.webhook_secret, switches[0].token") ||
 		!strings.Contains(w, "0644") || !strings.Contains(w, "chmod 600") {
 		t.Errorf("no good warning: %q", w)
@@ -228,7 +228,7 @@ func TestWorldReadableFiles(t *testing.T) {
 			t.Errorf("mode %o: %q", mode, w)
 		}
 	}
-	if w := load("redis: {url: 'redis://h'}", 0o644, "RINGFENCE_STRIPE_KEY=sk_1", "RINGFENCE_STRIPE_WEBHOOK_SECRET=whsec_1"); w != "" {
+	if w := load("redis: {url: 'redis://h'}", 0o644, "RINGFENCE_STRIPE_KEY=sk_1", "RINGFENCE_STRIPE_WEBHOOK_SECRET=whsec_1", "RINGFENCE_PUBLIC_URL=https://p"); w != "" {
 		t.Errorf("no secret in the file: %q", w)
 	}
 	pem := write(t, "k.pem", "", 0o644)

@@ -37,6 +37,9 @@ func (k *stripeStatusCmd) Run(c *console) error {
 		}
 		c.note("purchases: %d open, %d paid, %d failed or expired", st.Purchases.Open, st.Purchases.Paid, st.Purchases.Abandoned)
 		c.note("events: %d waiting, %d aside, %d done; API version %s, tax mode %s", st.Events.Waiting, st.Events.Aside, st.Events.Done, st.APIVersion, st.TaxMode)
+		if st.Configured {
+			c.note("webhooks: %s", webhooksSeen(st))
+		}
 		t := cli.NewTable("what", "id", "about", "state", "problem")
 		rows := 0
 		for _, e := range append(st.Aside, st.Failing...) {
@@ -52,6 +55,25 @@ func (k *stripeStatusCmd) Run(c *console) error {
 		}
 		return t
 	})
+}
+
+// webhooksSeen says when webhooks came, and what that says of the secret.
+func webhooksSeen(st *stripe.Status) string {
+	signed, refused := st.Webhooks.Signed, st.Webhooks.Refused
+	text := "none has come yet"
+	switch {
+	case !st.Webhook:
+		return "refused, since stripe.webhook_secret is not set; payments are noticed by polling"
+	case !signed.IsZero():
+		text = "the last signed one came about " + signed.UTC().Format(time.RFC3339)
+	}
+	if !refused.IsZero() {
+		text += ", the last that was signed with another secret about " + refused.UTC().Format(time.RFC3339)
+	}
+	if signed.IsZero() && !refused.IsZero() {
+		text += "; stripe.webhook_secret is not the endpoint's"
+	}
+	return text
 }
 
 type stripeResyncCmd struct {

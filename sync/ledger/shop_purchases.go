@@ -63,7 +63,7 @@ func (l *Ledger) addPurchase(ctx context.Context, p Purchase, allowed func(*Tx, 
 			}
 		}
 		_, err = tx.c.Exec(ctx, tx.sql.PurchaseInsert, p.ID, p.Account, p.Kind, string(p.State), int64(p.Units), int64(p.Net), p.Gross, p.Currency, p.SaveCard,
-			p.SuccessURL, p.CancelURL, p.Tax, p.Session, p.Intent, p.Charge, p.Invoice, p.Back, p.Problem, p.Attempts, p.DueAt, p.CreatedAt, p.ExpiresAt, p.PaidAt)
+			p.SuccessURL, p.CancelURL, p.Tax, p.Session, p.Intent, p.Charge, p.Invoice, p.Back, p.Problem, p.Attempts, p.DueAt, p.CreatedAt, p.ExpiresAt, p.PaidAt, p.Quoted)
 		return err
 	})
 	if err != nil {
@@ -78,8 +78,11 @@ func checkPurchase(p *Purchase) error {
 		checkTexts(field{"account", p.Account}, field{"currency", p.Currency}, field{"success_url", p.SuccessURL}, field{"cancel_url", p.CancelURL},
 			field{"tax", p.Tax}, field{"session", p.Session}, field{"intent", p.Intent}, field{"charge", p.Charge}, field{"invoice", p.Invoice},
 			field{"problem", p.Problem}),
-		checkRange("units", int64(p.Units), 1, credit.Max), checkRange("net", int64(p.Net), 1, credit.Max),
+		checkRange("units", int64(p.Units), 1, credit.Max), checkRange("net", int64(p.Net), 1, credit.Max), checkRange("quoted", p.Quoted, 0, credit.Max),
 		checkMoment("created_at", p.CreatedAt.UnixMilli()), checkMoment("expires_at", p.ExpiresAt.UnixMilli()),
+	}
+	if p.Quoted != 0 && credit.Micros(p.Quoted) < p.Net/MicrosPerCent {
+		errs = append(errs, invalid("quoted %d cents are less than the net %d micros", p.Quoted, p.Net))
 	}
 	if p.Net%MicrosPerCent != 0 {
 		errs = append(errs, invalid("net %d micros is not a whole number of cents", p.Net))
@@ -223,7 +226,8 @@ type Payment struct {
 
 // PayPurchase grants what was paid for, marks the purchase paid and keeps the card, all or nothing, once: an older
 // purchase that is told again never puts its card over a newer one's. It tells whether this was the time. An expired
-// purchase may be paid all the same: the money is there.
+// purchase may be paid all the same: the money is there. One that cost another total than was quoted is granted, and
+// bears a problem.
 // Errors: ErrNotFound, ErrConflict (currency or amount are not those of the purchase, or another payment paid it).
 func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Purchase, bool, error) {
 	var p Purchase
@@ -247,6 +251,9 @@ func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Pu
 				return err
 			}
 			p.State, p.Gross, p.PaidAt, p.Problem = PurchasePaid, pay.Gross, tx.l.keptOr(pay.At), ""
+			if p.Quoted != 0 && p.Quoted != p.Gross {
+				p.Problem = fmt.Sprintf("%d cents were paid, but %d quoted: compare the invoice's tax with the account's billing details", p.Gross, p.Quoted)
+			}
 		}
 		if first && p.SaveCard && pay.Card != "" {
 			if _, err := tx.c.Exec(ctx, tx.sql.CardPut, p.Account, pay.Card, pay.CardName, tx.l.timestamp()); err != nil {
@@ -384,6 +391,6 @@ func (l *Ledger) PaidBack(ctx context.Context, reference string) (bool, error) {
 func readPurchase(row Scanner) (Purchase, error) {
 	var p Purchase
 	err := row.Scan(&p.ID, &p.Account, &p.Kind, &p.State, &p.Units, &p.Net, &p.Gross, &p.Currency, &p.SaveCard, &p.SuccessURL, &p.CancelURL, &p.Tax,
-		&p.Session, &p.Intent, &p.Charge, &p.Invoice, &p.Back, &p.Problem, &p.Attempts, &p.DueAt, &p.CreatedAt, &p.ExpiresAt, &p.PaidAt)
+		&p.Session, &p.Intent, &p.Charge, &p.Invoice, &p.Back, &p.Problem, &p.Attempts, &p.DueAt, &p.CreatedAt, &p.ExpiresAt, &p.PaidAt, &p.Quoted)
 	return p, err
 }

@@ -168,20 +168,6 @@ func (l *Ledger) TopUps(ctx context.Context, after string, limit int) ([]TopUp, 
 	return page, wrap("top-ups", err)
 }
 
-// KeepCard keeps the card that an account lets be charged without the customer; empty: none.
-// Errors: ErrNotFound (the account).
-func (l *Ledger) KeepCard(ctx context.Context, account, card, name string) error {
-	what := fmt.Sprintf("keep the card of account %q", account)
-	if err := checkTexts(field{"card", card}, field{"card_name", name}); err != nil {
-		return wrap(what, err)
-	}
-	err := l.Update(ctx, func(tx *Tx) error {
-		_, err := tx.c.Exec(ctx, tx.sql.CardPut, account, card, name, l.timestamp())
-		return err
-	})
-	return wrap(what, err)
-}
-
 func readTopUp(row Scanner) (TopUp, error) {
 	var t TopUp
 	err := row.Scan(&t.Account, &t.Enabled, &t.Below, &t.Units, &t.MaxPerDay, &t.Declined, &t.NotBefore, &t.Problem, &t.PayURL, &t.UpdatedAt)

@@ -74,6 +74,9 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, &apiError{status: http.StatusServiceUnavailable, code: codeUnavailable, message: "Credit cannot be bought here: no payment provider is configured."})
 	case errors.Is(err, ledger.ErrNotFound):
 		writeError(w, &apiError{status: http.StatusNotFound, code: codeNotFound, message: "There is no such thing in this account."})
+	case errors.Is(err, ErrUsed):
+		writeError(w, &apiError{status: http.StatusConflict, code: codeConflict, param: headerKey,
+			message: "This Idempotency-Key was used before: for another purchase, or for one that is paid or over. Take a new key."})
 	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrExists):
 		writeError(w, &apiError{status: http.StatusConflict, code: codeConflict, message: "This contradicts what was asked for before."})
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRefused):

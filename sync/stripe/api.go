@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
@@ -122,14 +123,39 @@ func (s *Service) postCheckout(r *http.Request, a *authz.Account) (int, any, err
 		Cancel  string  `json:"cancel_url"`
 		Save    bool    `json:"save_card"`
 	}
-	if err := decode(r, &in); err != nil {
+	key, err := idempotencyKey(r)
+	if err == nil {
+		err = decode(r, &in)
+	}
+	if err != nil {
 		return 0, nil, err
 	}
-	made, err := s.Checkout(r.Context(), a.ID, Request{Order: Order{string(in.Minutes), string(in.Money)}, SuccessURL: in.Success, CancelURL: in.Cancel, SaveCard: in.Save})
+	made, err := s.Checkout(r.Context(), a.ID, Request{Order: Order{string(in.Minutes), string(in.Money)}, SuccessURL: in.Success, CancelURL: in.Cancel, SaveCard: in.Save, Key: key})
 	if err != nil {
 		return 0, nil, err
 	}
 	return http.StatusCreated, startedView{made.Purchase.ID.String(), made.URL, stamp(made.Purchase.ExpiresAt), viewQuote(&made.Quote)}, nil
+}
+
+// headerKey names the key under which a customer's request counts once, however often it is sent
+// (draft-ietf-httpapi-idempotency-key-header, and Stripe's own header of that name).
+const headerKey = "Idempotency-Key"
+
+// mostKey is of characters, as with Stripe.
+const mostKey = 255
+
+// idempotencyKey reads it; empty: none is given. Errors: *ledger.FieldError.
+func idempotencyKey(r *http.Request) (string, error) {
+	given := r.Header.Values(headerKey)
+	if len(given) == 0 {
+		return "", nil
+	}
+	key := given[0]
+	odd := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
+	if len(given) > 1 || key == "" || len(key) > mostKey || odd {
+		return "", badField(headerKey, "This header has to be given once, with 1 to %d printable ASCII characters, such as a UUID.", mostKey)
+	}
+	return key, nil
 }
 
 type invoiceView struct {

@@ -59,7 +59,7 @@ type answered struct {
 	header http.Header
 }
 
-func (a *api) do(method, path, account, body string) answered {
+func (a *api) do(method, path, account, body string, header ...string) answered {
 	a.t.Helper()
 	req, err := http.NewRequest(method, a.url+path, strings.NewReader(body))
 	check(a.t, err)
@@ -68,6 +68,9 @@ func (a *api) do(method, path, account, body string) answered {
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := a.client.Do(req)
 	check(a.t, err)

@@ -15,7 +15,7 @@ import (
 
 // Finding is what a check of one thing at Stripe found.
 type Finding struct {
-	Name string // stripe key, stripe webhook, stripe tax
+	Name string // stripe key, stripe webhook, stripe secret, stripe tax
 	Note string
 	Err  error // nil: in order
 }
@@ -23,7 +23,8 @@ type Finding struct {
 // WebhookPath is where Stripe posts its events, on the public listener.
 const WebhookPath = "/stripe/webhook"
 
-// Check asks Stripe whether the key, the webhook endpoint and the tax settings are right. It changes nothing.
+// Check asks Stripe whether the key, the webhook endpoint and the tax settings are right, and the ledger (which may be
+// nil) whether the webhook secret is. It changes nothing.
 func Check(ctx context.Context, cfg Config) []Finding {
 	if cfg.Key == "" {
 		return nil
@@ -35,10 +36,9 @@ func Check(ctx context.Context, cfg Config) []Finding {
 		return out
 	}
 	note, err = api.checkEndpoint(ctx, cfg.PublicURL)
-	if err == nil && cfg.WebhookSecret == "" {
-		err = errors.New("stripe.webhook_secret is not set, so payments are noticed by polling only; set RINGFENCE_STRIPE_WEBHOOK_SECRET")
-	}
 	out = append(out, Finding{"stripe webhook", note, err})
+	note, err = checkSecret(ctx, &cfg)
+	out = append(out, Finding{"stripe secret", note, err})
 	if cfg.TaxMode == TaxStripe {
 		note, err = api.checkTax(ctx)
 		out = append(out, Finding{"stripe tax", note, err})

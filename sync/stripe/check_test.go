@@ -26,6 +26,9 @@ func TestStripeTax(t *testing.T) {
 		{"outside", "US", "", 0, 0, false},
 	} {
 		a := r.account(c.name, func(b *ledger.Billing) { b.Country, b.VATID = c.country, c.vat })
+		if c.vat != "" {
+			r.vatIs(a, ledger.VATVerified)
+		}
 		made := r.buy(s, a, 500)
 		q := made.Quote
 		if q.VATRate != c.rate || q.VAT != c.tax || q.ReverseCharge != c.reverse || q.Total != 3500+c.tax {
@@ -72,7 +75,12 @@ func TestCheck(t *testing.T) {
 		"no secret": {func(r *rig, c *stripe.Config) {
 			r.fake.AddEndpoint(c.PublicURL+stripe.WebhookPath, secret, "*")
 			c.WebhookSecret = ""
-		}, "stripe webhook", "stripe.webhook_secret is not set"},
+		}, "stripe secret", "stripe.webhook_secret is not set"},
+		"another secret": {func(r *rig, c *stripe.Config) {
+			r.fake.AddEndpoint(c.PublicURL+stripe.WebhookPath, secret, "*")
+			body := event("evt_1", "invoice.paid", `{"id":"in_1"}`)
+			post(r.shop(), body, stripefake.Sign(body, "whsec_another", time.Now()))
+		}, "stripe secret", "take the signing secret of the endpoint"},
 		"no address": {func(_ *rig, c *stripe.Config) { c.PublicURL = "" }, "stripe webhook", "public.url"},
 		"wrong key":  {func(_ *rig, c *stripe.Config) { c.Key = "sk_test_wrong" }, "stripe key", "stripe.key"},
 		"no tax": {func(r *rig, c *stripe.Config) {
@@ -98,7 +106,29 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	// What has come shows whether the secret is the endpoint's; what came with another does not count then.
 	r, cfg := good(t)
+	r.fake.AddEndpoint(cfg.PublicURL+stripe.WebhookPath, secret, "*")
+	for _, step := range []struct{ signature, says string }{{"", "no webhook has come yet"}, {secret, "is the endpoint's"}, {"whsec_another", "is the endpoint's"}} {
+		body := event("evt_1", "invoice.paid", `{"id":"in_1"}`)
+		if step.signature != "" {
+			post(r.shop(), body, stripefake.Sign(body, step.signature, time.Now()))
+		}
+		for _, f := range stripe.Check(t.Context(), cfg) {
+			if f.Err != nil || f.Name == "stripe secret" && !strings.Contains(f.Note, step.says) {
+				t.Errorf("after a webhook signed with %q: %+v", step.signature, f)
+			}
+		}
+	}
+	noLedger := cfg
+	noLedger.Ledger = nil
+	for _, f := range stripe.Check(t.Context(), noLedger) {
+		if f.Err != nil {
+			t.Errorf("without a ledger: %+v", f)
+		}
+	}
+
+	r, cfg = good(t)
 	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Status: 503, Times: 10})
 	start := time.Now()
 	if found := stripe.Check(t.Context(), cfg); len(found) != 1 || !errors.Is(found[0].Err, stripe.ErrUnavailable) {

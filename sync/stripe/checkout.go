@@ -31,7 +31,19 @@ type Request struct {
 	SuccessURL string // where to lead after the payment, on an allowed origin; empty: the billing page
 	CancelURL  string // where to lead from a payment that was not made
 	SaveCard   bool   // the customer may let top-ups use the card; Stripe's page asks for consent
+	Key        string // the customer's own idempotency key: a repetition is the same purchase; empty: each is one
 }
+
+// purchaseID is the id of the purchase of a request.
+func (r *Request) purchaseID(account string) uuid.UUID {
+	if r.Key == "" {
+		return uuid.Nil // a new one
+	}
+	return uuid.NewSHA1(keySpace, []byte(account+"\x00"+r.Key))
+}
+
+// keySpace is the name space of purchases that customers gave a key (RFC 9562, 5.5).
+var keySpace = uuid.MustParse("5f0b2f5e-3c0d-4b56-9c7c-6f1d0a2f7a10")
 
 // Started is a purchase that waits to be paid on Stripe's page.
 type Started struct {
@@ -40,8 +52,10 @@ type Started struct {
 	URL      string // Stripe's page
 }
 
-// Checkout commits a purchase and makes Stripe's page for it.
-// Errors: *ledger.FieldError, ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrNotFound (the account).
+// Checkout commits a purchase and makes Stripe's page for it. A request whose key was used before is answered with that
+// purchase's page, made anew where a crash came between.
+// Errors: *ledger.FieldError, ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrNotFound (the account),
+// ErrUsed (the key's purchase is another one, or is over).
 func (s *Service) Checkout(ctx context.Context, account string, r Request) (Started, error) {
 	if s.api == nil {
 		return Started{}, ErrNotConfigured
@@ -69,21 +83,56 @@ func (s *Service) Checkout(ctx context.Context, account string, r Request) (Star
 	if err != nil {
 		return Started{}, err
 	}
-	p := ledger.Purchase{Account: account, Kind: ledger.PurchaseCheckout, Units: units, SaveCard: r.SaveCard, SuccessURL: success, CancelURL: cancel}
-	if p, err = s.commit(ctx, p, net, tax, s.ledger.AddPurchase); err != nil {
-		return Started{}, err
+	p := ledger.Purchase{ID: r.purchaseID(account), Account: account, Kind: ledger.PurchaseCheckout, Units: units, Quoted: q.Total, SaveCard: r.SaveCard,
+		SuccessURL: success, CancelURL: cancel}
+	asked := p
+	p, err = s.commit(ctx, p, net, tax, s.ledger.AddPurchase)
+	if r.Key != "" && errors.Is(err, ledger.ErrExists) {
+		p, err = s.again(ctx, &asked, net)
 	}
-	made, err := s.open(ctx, p, b)
 	if err != nil {
 		return Started{}, err
 	}
-	s.log.Info("purchase opened", logAccount, account, logPurchase, p.ID, logUnits, int64(units))
+	made, err := s.page(ctx, p, b)
+	if err != nil {
+		return Started{}, err
+	}
+	s.log.Info("purchase opened", logAccount, account, logPurchase, p.ID, logUnits, int64(p.Units))
 	p.Session = made.ID
 	return Started{Purchase: p, Quote: q, URL: made.URL}, nil
 }
 
+// page is Stripe's page for a purchase, which is made where it is not yet. Errors: ErrUsed (it is closed).
+func (s *Service) page(ctx context.Context, p ledger.Purchase, b ledger.Billing) (*stripe.CheckoutSession, error) {
+	if p.Session == "" {
+		return s.open(ctx, p, b)
+	}
+	made, err := s.api.sessions.Get(p.Session, &stripe.CheckoutSessionParams{Params: get(ctx)})
+	if err != nil {
+		return nil, translate("read session "+p.Session, err)
+	}
+	if made.Status != stripe.CheckoutSessionStatusOpen {
+		return nil, fmt.Errorf("%w: its page is closed", ErrUsed)
+	}
+	return made, nil
+}
+
+// again gives the purchase of an idempotency key that was used before, for the same request. Errors: ErrUsed.
+func (s *Service) again(ctx context.Context, asked *ledger.Purchase, net int64) (ledger.Purchase, error) {
+	p, err := s.ledger.Purchase(ctx, asked.ID)
+	switch {
+	case err != nil:
+	case p.Units != asked.Units || p.Net != credit.Micros(net)*ledger.MicrosPerCent || p.Quoted != asked.Quoted || p.SaveCard != asked.SaveCard ||
+		p.SuccessURL != asked.SuccessURL || p.CancelURL != asked.CancelURL:
+		err = fmt.Errorf("%w: its purchase was asked for with other input, or is taxed otherwise", ErrUsed)
+	case p.State != ledger.PurchaseOpen:
+		err = fmt.Errorf("%w: its purchase is %s", ErrUsed, p.State)
+	}
+	return p, err
+}
+
 // commit keeps a purchase, before Stripe is asked for it.
-func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax vat.Tax, add func(context.Context, ledger.Purchase) (ledger.Purchase, error)) (ledger.Purchase, error) {
+func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax *vat.Tax, add func(context.Context, ledger.Purchase) (ledger.Purchase, error)) (ledger.Purchase, error) {
 	var err error
 	if p.Tax, err = s.taxWord(ctx, tax); err != nil {
 		return p, err
@@ -97,10 +146,11 @@ func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax 
 	return p, nil
 }
 
-// taxWord is a purchase's tax as the requests for it need it: the same whenever they are repeated.
-func (s *Service) taxWord(ctx context.Context, tax vat.Tax) (string, error) {
+// taxWord is a purchase's tax as the requests for it need it: the same whenever they are repeated. A nil tax is for
+// Stripe Tax to decide.
+func (s *Service) taxWord(ctx context.Context, tax *vat.Tax) (string, error) {
 	switch {
-	case s.cfg.TaxMode == TaxStripe:
+	case tax == nil:
 		return taxAuto, nil
 	case tax.ReverseCharge:
 		return taxReverse, nil
@@ -111,7 +161,7 @@ func (s *Service) taxWord(ctx context.Context, tax vat.Tax) (string, error) {
 }
 
 // taxRate finds or makes Stripe's tax rate of a country's VAT.
-func (s *Service) taxRate(ctx context.Context, tax vat.Tax) (string, error) {
+func (s *Service) taxRate(ctx context.Context, tax *vat.Tax) (string, error) {
 	name := tax.Country + "-" + vat.Percent(tax.Rate)
 	s.mu.Lock()
 	id := s.rates[name]
@@ -148,7 +198,17 @@ func (s *Service) taxRate(ctx context.Context, tax vat.Tax) (string, error) {
 
 // open makes Stripe's page for a purchase: the first time it makes it, a repetition gives the same.
 func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing) (*stripe.CheckoutSession, error) {
-	made, err := s.api.sessions.New(sessionOf(ctx, &p, b.Customer))
+	params := sessionOf(ctx, &p, b.Customer)
+	params.AddExtra(paramBrands, brandsBlocked)
+	made, err := s.api.sessions.New(params)
+	if code, param := paramOf(err); code == stripe.ErrorCodeParameterUnknown && strings.HasPrefix(param, "payment_method_options") {
+		s.anyBrand.Do(func() {
+			s.log.Warn("Stripe's Checkout cannot be told here to take Visa, Mastercard and American Express only; block other cards by a rule of Radar")
+		})
+		params = sessionOf(ctx, &p, b.Customer)
+		params.IdempotencyKey = stripe.String(stepKey(p.ID, "session-of-any-brand"))
+		made, err = s.api.sessions.New(params)
+	}
 	if err != nil {
 		s.mu.Lock()
 		clear(s.rates) // somebody may have put a tax rate away
@@ -162,10 +222,17 @@ func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing)
 	return made, err
 }
 
+// Cards are taken of Visa, Mastercard and American Express: of the four that Checkout can block, the others are one
+// (docs.stripe.com/payments/checkout/customization/card-brands). The parameter is newer than the API version of the SDK,
+// so Stripe may not know it.
+const (
+	paramBrands   = "payment_method_options[card][restrictions][brands_blocked][0]"
+	brandsBlocked = "discover_global_network" // Discover, Diners, JCB, UnionPay, Elo
+)
+
 // gone has an account's customer made anew where Stripe answers that it is not there: then the request may be repeated.
 func (s *Service) gone(ctx context.Context, account string, err error) error {
-	said := new(stripe.Error)
-	if !errors.As(err, &said) || said.Param != "customer" || !missing(err) {
+	if _, param := paramOf(err); param != "customer" || !missing(err) {
 		return err
 	}
 	if lost := s.ledger.SyncBilling(ctx, account); lost != nil {

@@ -30,6 +30,7 @@
 //
 // # Tax
 //
-// Prices are net. Mode table takes the rate from package vat, mode stripe leaves it to Stripe Tax; the invoice is the
-// same as the quote before it.
+// Prices are net. Mode table takes the rate from package vat, mode stripe leaves it to Stripe Tax, but for buyers in the
+// EU whose VAT ID is not verified: Stripe Tax would believe it, so the table has them pay VAT. The invoice is the same as
+// the quote before it: the purchase keeps the total that was quoted, and one that costs another is shown to the operator.
 package stripe

@@ -19,6 +19,8 @@ var (
 	ErrUnavailable = errors.New("the payment provider does not answer right now")
 	// ErrRefused: Stripe answers that the request cannot be, whatever the customer's input was.
 	ErrRefused = errors.New("the payment provider refuses the request")
+	// ErrUsed: the idempotency key of a customer's request was used before, and cannot be again.
+	ErrUsed = errors.New("the idempotency key was used before")
 	// ErrKey: Stripe does not accept the key, or not for this; the operator has to look. It is an ErrUnavailable, as it
 	// says nothing about the request.
 	ErrKey error = keyError{}
@@ -83,6 +85,14 @@ func codeOf(err error) (code stripe.ErrorCode, status int) {
 		return said.Code, said.HTTPStatusCode
 	}
 	return "", 0
+}
+
+// paramOf is Stripe's code of an error, and the parameter that it is about.
+func paramOf(err error) (code stripe.ErrorCode, param string) {
+	if said := new(stripe.Error); errors.As(err, &said) {
+		return said.Code, said.Param
+	}
+	return "", ""
 }
 
 // missing tells whether Stripe says that there is no such object.

@@ -126,6 +126,9 @@ func (s *Service) webhook(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.met.webhooks.WithLabelValues("refused").Inc()
 		s.log.Warn("webhook refused", logError, err)
+		if errors.Is(err, webhook.ErrNoValidSignature) {
+			s.refused.note(r.Context(), s, markRefused)
+		}
 		writeError(w, &apiError{status: http.StatusBadRequest, code: codeInvalid, message: "The signature, its time or the event's API version is wrong."})
 		return
 	}
@@ -139,6 +142,9 @@ func (s *Service) webhook(w http.ResponseWriter, r *http.Request) {
 		s.met.webhooks.WithLabelValues("failed").Inc()
 		s.fail(w, r, err)
 		return
+	}
+	s.signed.note(r.Context(), s, markSigned)
+	switch {
 	case !ours:
 		s.met.webhooks.WithLabelValues("ignored").Inc()
 	case created:

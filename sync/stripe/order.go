@@ -182,20 +182,23 @@ const (
 	taxAuto    = "auto"    // Stripe Tax decides
 )
 
-// quote is the price with tax, and which tax that is.
-func (s *Service) quote(ctx context.Context, b ledger.Billing, units credit.Units, net int64) (ledger.Quote, vat.Tax, error) {
+// quote is the price with tax, and which tax that is; nil: Stripe Tax decides.
+func (s *Service) quote(ctx context.Context, b ledger.Billing, units credit.Units, net int64) (ledger.Quote, *vat.Tax, error) {
 	q := ledger.Quote{Units: units, Currency: Currency, Net: net}
-	if s.cfg.TaxMode == TaxStripe {
+	verified := b.VATID != "" && b.VATStatus == ledger.VATVerified
+	// Stripe Tax takes any VAT ID for good, verified or not, and would leave out the VAT of one that may be made up
+	// (docs.stripe.com/api/tax/calculations/create, customer_details.tax_ids): until it is verified the table decides.
+	if s.cfg.TaxMode == TaxStripe && (b.VATID == "" || verified || !vat.InEU(b.Country)) {
 		err := s.quoteOfStripe(ctx, b, &q)
-		return q, vat.Tax{}, err
+		return q, nil, err
 	}
-	tax, err := s.cfg.Rates.Decide(vat.Sale{Seller: s.cfg.Seller, Buyer: b.Country, Verified: b.VATID != "" && b.VATStatus == ledger.VATVerified, At: s.cfg.Now()})
+	tax, err := s.cfg.Rates.Decide(vat.Sale{Seller: s.cfg.Seller, Buyer: b.Country, Verified: verified, At: s.cfg.Now()})
 	if err != nil {
-		return q, tax, fmt.Errorf("quote for account %q: %w", b.Account, err)
+		return q, nil, fmt.Errorf("quote for account %q: %w", b.Account, err)
 	}
 	q.VAT, q.VATRate, q.ReverseCharge, q.Note = vat.Amount(net, tax.Rate), tax.Rate, tax.ReverseCharge, tax.Note
 	q.Total = q.Net + q.VAT
-	return q, tax, nil
+	return q, &tax, nil
 }
 
 // quoteOfStripe asks Stripe Tax.

@@ -88,13 +88,7 @@ func TestTaxes(t *testing.T) {
 			r.fake.SetTaxIDStatus(c.vat, string(c.status))
 		}
 		a := r.account(c.name, func(b *ledger.Billing) { b.Country, b.VATID = c.country, c.vat })
-		services.Eventually(t, patience, func() error {
-			b, err := r.ledger.Billing(context.Background(), a)
-			if err == nil && b.VATStatus != c.status {
-				err = errors.Join(fmt.Errorf("%s is %s", b.VATID, b.VATStatus), r.desk.Refresh(context.Background(), b.Customer))
-			}
-			return err
-		})
+		r.vatIs(a, c.status)
 		made := r.buy(s, a, 500)
 		q := made.Quote
 		if q.VATRate != c.rate || q.VAT != c.tax || q.ReverseCharge != c.reverse || q.Total != 3500+c.tax {

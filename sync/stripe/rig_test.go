@@ -2,6 +2,7 @@ package stripe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -162,6 +163,18 @@ func (r *rig) account(id string, change ...func(*ledger.Billing)) string {
 		check(r.t, r.desk.Sync(context.Background()))
 	}
 	return id
+}
+
+// vatIs waits until Stripe has said so of an account's VAT ID.
+func (r *rig) vatIs(account string, want ledger.VATStatus) {
+	r.t.Helper()
+	services.Eventually(r.t, patience, func() error {
+		b, err := r.ledger.Billing(context.Background(), account)
+		if err == nil && b.VATStatus != want {
+			err = errors.Join(fmt.Errorf("%s is %s, want %s", b.VATID, b.VATStatus, want), r.desk.Refresh(context.Background(), b.Customer))
+		}
+		return err
+	})
 }
 
 // buy opens a purchase of so many minutes.

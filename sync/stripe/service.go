@@ -119,6 +119,9 @@ type Service struct {
 	met    *Metrics
 	wake   chan struct{}
 
+	anyBrand        sync.Once // says that Checkout takes cards of any brand
+	signed, refused noted     // webhooks with the secret's signature, and with another
+
 	mu    sync.Mutex
 	rates map[string]string // ids of Stripe's tax rates, by country and rate
 }

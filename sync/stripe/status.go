@@ -51,6 +51,7 @@ type Status struct {
 		Last    time.Time `json:"last_received_at,omitzero"`
 		Read    time.Time `json:"list_read_to,omitzero"`
 	} `json:"events"`
+	Webhooks  Seen           `json:"webhooks"`
 	Aside     []EventLine    `json:"aside"`
 	Failing   []EventLine    `json:"failing"`
 	Suspicion []PurchaseLine `json:"purchases_aside"`
@@ -69,6 +70,9 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	st.Purchases.Open, st.Purchases.Paid, st.Purchases.Abandoned = n.Open, n.Paid, n.Abandoned
 	st.Events.Waiting, st.Events.Aside, st.Events.Done, st.Events.Last = n.Waiting, n.Aside, n.Done, n.LastEvent
 	if st.Events.Read, _, err = s.ledger.Mark(ctx, markEvents); err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return st, err
+	}
+	if st.Webhooks, err = seen(ctx, s.ledger, s.cfg.WebhookSecret); err != nil {
 		return st, err
 	}
 	out, failing, err := s.ledger.EventsAside(ctx, statusLines)

@@ -168,11 +168,11 @@ func (s *Service) startTopUp(ctx context.Context, t *ledger.TopUp, grants int64)
 	if err != nil {
 		return ledger.Purchase{}, stopError("The amount is not sold any more.")
 	}
-	_, tax, err := s.quote(ctx, who, t.Units, net)
+	q, tax, err := s.quote(ctx, who, t.Units, net)
 	if err != nil {
 		return ledger.Purchase{}, err
 	}
-	return s.commit(ctx, ledger.Purchase{Account: t.Account, Kind: ledger.PurchaseTopUp, Units: t.Units}, net, tax, func(ctx context.Context, p ledger.Purchase) (ledger.Purchase, error) {
+	return s.commit(ctx, ledger.Purchase{Account: t.Account, Kind: ledger.PurchaseTopUp, Units: t.Units, Quoted: q.Total}, net, tax, func(ctx context.Context, p ledger.Purchase) (ledger.Purchase, error) {
 		p.ExpiresAt = p.CreatedAt.Add(authTime)
 		return s.ledger.AddTopUp(ctx, p, *t, grants)
 	})

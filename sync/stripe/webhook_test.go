@@ -146,7 +146,7 @@ func TestSuspicious(t *testing.T) {
 			r := newRig(t)
 			r.fake.SetDelivery(stripefake.Delivering{Drop: func(kind string) bool { return kind != "checkout.session.completed" }})
 			s, _ := r.start(func(c *stripe.Config) {
-				c.Poll, c.Transport = time.Hour, rewriting{r.next, "/v1/checkout/sessions/", spoil}
+				c.Poll, c.Transport = time.Hour, rewriting{r.next, http.MethodGet, "/v1/checkout/sessions/", spoil}
 			})
 			acme := r.account("acme")
 			r.pay(r.buy(s, acme, 500))
@@ -167,13 +167,14 @@ func TestSuspicious(t *testing.T) {
 // rewriting changes answers on their way.
 type rewriting struct {
 	next   http.RoundTripper
+	method string
 	path   string
 	change func(map[string]any)
 }
 
 func (x rewriting) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := x.next.RoundTrip(req)
-	if err != nil || req.Method != http.MethodGet || !strings.HasPrefix(req.URL.Path, x.path) {
+	if err != nil || req.Method != x.method || !strings.HasPrefix(req.URL.Path, x.path) {
 		return resp, err
 	}
 	var body map[string]any

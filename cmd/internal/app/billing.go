@@ -18,7 +18,7 @@ import (
 func (a *App) openBilling() error {
 	s := a.cfg.Stripe
 	if s.Key != "" {
-		if err := checkSeller(a.cfg); err != nil {
+		if _, err := checkSeller(a.cfg); err != nil {
 			return err
 		}
 	}
@@ -36,22 +36,23 @@ func (a *App) openBilling() error {
 	return nil
 }
 
-// checkSeller tells whether the seller's own VAT is known, where the table decides.
-func checkSeller(c *config.Config) error {
-	if c.Stripe.Tax.Mode != stripe.TaxTable {
-		return nil
-	}
+// checkSeller tells whether the seller's own VAT is known, where the table decides, and which table that is.
+func checkSeller(c *config.Config) (string, error) {
 	shop, err := shopConfig(c)
-	if err == nil && shop.Rates == nil {
-		shop.Rates, err = vat.BuiltIn()
-	}
-	if err == nil {
-		_, err = shop.Rates.Rate(shop.Seller, time.Now())
-	}
 	if err != nil {
-		return fmt.Errorf("stripe.tax.seller %s: %w; add its rate to stripe.tax.file, or set stripe.tax.mode to stripe", c.Stripe.Tax.Seller, err)
+		return "", err
 	}
-	return nil
+	note := "the rates are those of stripe.tax.file"
+	if shop.Rates == nil {
+		note = "the built-in rates are those of " + vat.AsOf + "; where one has changed since, name a table in stripe.tax.file"
+		if shop.Rates, err = vat.BuiltIn(); err != nil {
+			return "", err
+		}
+	}
+	if _, err := shop.Rates.Rate(shop.Seller, time.Now()); err != nil && shop.TaxMode == stripe.TaxTable {
+		return "", fmt.Errorf("stripe.tax.seller %s: %w; add its rate to stripe.tax.file, or set stripe.tax.mode to stripe", c.Stripe.Tax.Seller, err)
+	}
+	return note, nil
 }
 
 func openMeter(c *config.Config) (*usage.Meter, error) {
@@ -76,7 +77,8 @@ func checkUsage(ctx context.Context, c *config.Config) []Checked {
 	if c.Stripe.Key == "" {
 		return nil
 	}
-	out := []Checked{{"vat", "the rates of the EU and of the seller are known", checkSeller(c)}}
+	note, err := checkSeller(c)
+	out := []Checked{{"vat", note, err}}
 	if !c.Stripe.Usage.Report {
 		return out
 	}

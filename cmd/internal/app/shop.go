@@ -140,9 +140,26 @@ func checkShop(ctx context.Context, c *config.Config) []Checked {
 		return []Checked{{"stripe", "", fmt.Errorf("%w: no stripe.key, so nothing is sold", ErrNotConfigured)}}
 	}
 	cfg.PublicURL = c.Public.URL.Reveal()
+	if cfg.Ledger = madeLedger(ctx, c); cfg.Ledger != nil {
+		defer cfg.Ledger.Close()
+	}
 	var out []Checked
 	for _, f := range stripe.Check(ctx, cfg) {
 		out = append(out, Checked{f.Name, f.Note, f.Err})
 	}
 	return out
+}
+
+// madeLedger opens the ledger if there is one that can be read now: checkLedger says why not.
+func madeLedger(ctx context.Context, c *config.Config) *ledger.Ledger {
+	if path, embedded := c.SQLitePath(); embedded {
+		if _, err := os.Stat(path); err != nil {
+			return nil
+		}
+	}
+	l, err := openPlainLedger(ctx, c)
+	if err != nil {
+		return nil
+	}
+	return l
 }

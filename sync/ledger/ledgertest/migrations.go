@@ -99,6 +99,10 @@ func testOldRows(t *testing.T, d Driver) {
 	if bought.State != ledger.PurchasePaid || bought.Units != 30_000_000 || bought.Gross != 4235 || bought.PaidAt != noon {
 		t.Errorf("purchase is %+v", bought)
 	}
+	equal(t, "quoted", bought.Quoted, 0)
+	quoted, err := l.Purchase(ctx, uuid.MustParse("0193bf8a-8c00-7000-8000-000000000011"))
+	must(t, err)
+	equal(t, "quoted", quoted.Quoted, 4235)
 	invoices, _, err := l.Invoices(ctx, "old", 10, 0)
 	must(t, err)
 	diff(t, "invoices", invoices, []ledger.Invoice{{ID: "in_old", Account: "old", Purchase: bought.ID, Number: "RF-0001", Status: "paid", Date: noon, Currency: "EUR",

@@ -18,7 +18,7 @@ import (
 
 // purchase is one of 500 credits for EUR 35.
 func purchase(account string) ledger.Purchase {
-	return ledger.Purchase{Account: account, Kind: ledger.PurchaseCheckout, Units: 500 * credit.PerCredit, Net: 35_000_000, Currency: "EUR",
+	return ledger.Purchase{Account: account, Kind: ledger.PurchaseCheckout, Units: 500 * credit.PerCredit, Net: 35_000_000, Quoted: 4235, Currency: "EUR",
 		SuccessURL: "https://example.com/paid", CancelURL: "https://example.com/", Tax: "txr_1", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour), DueAt: noon.Add(time.Second)}
 }
 
@@ -54,6 +54,7 @@ func testPurchases(t *testing.T, l *ledger.Ledger) {
 		func(p *ledger.Purchase) { p.Units = 0 },
 		func(p *ledger.Purchase) { p.Net = 0 },
 		func(p *ledger.Purchase) { p.Net = 5001 },
+		func(p *ledger.Purchase) { p.Quoted = 3499 },
 		func(p *ledger.Purchase) { p.Currency = "" },
 		func(p *ledger.Purchase) { p.SuccessURL = "\x00" },
 		func(p *ledger.Purchase) { p.Kind = "gift" },
@@ -143,6 +144,9 @@ func testPayments(t *testing.T, l *ledger.Ledger) {
 	wg.Wait()
 	equal(t, "paid for the first time", firsts.Load(), 1)
 	equal(t, "granted", totals(t, l, a).Granted, p.Units)
+	paid, err := l.Purchase(ctx, p.ID)
+	must(t, err)
+	equal(t, "problem", paid.Problem, "")
 	grants, err := l.Grants(ctx, a, 0, 0)
 	must(t, err)
 	if len(grants) != 1 || grants[0].Reference != "pi:"+good.Intent || grants[0].Kind != ledger.KindPurchase {
@@ -161,6 +165,18 @@ func testPayments(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	if counts.Open != 1 || counts.Paid != 1 {
 		t.Errorf("counts are %+v", counts)
+	}
+
+	// Another total than was quoted is the customer's money all the same, and an operator hears of it.
+	other = payment("other-total-" + a)
+	other.Gross = 4234
+	paid, _, err = l.PayPurchase(ctx, second.ID, other)
+	must(t, err)
+	equal(t, "granted", totals(t, l, a).Granted, 2*p.Units)
+	aside, err := l.PurchasesAside(ctx, 10)
+	must(t, err)
+	if paid.Problem == "" || len(aside) != 1 || aside[0].ID != second.ID {
+		t.Errorf("paid is %+v, aside are %+v", paid, aside)
 	}
 }
 

@@ -33,6 +33,21 @@ func testKeptCards(t *testing.T, l *ledger.Ledger) {
 	pay(older, "pm_1", "pm_1")
 	pay(newer, "pm_2", "pm_2")
 	pay(older, "pm_1", "pm_2")
+
+	// It went with the customer that had it.
+	_, err := l.SetCustomer(ctx, a, "", "cus_1-"+a)
+	must(t, err)
+	pay(add(true), "pm_3", "pm_3")
+	_, err = l.SetCustomer(ctx, a, "", "cus_2-"+a) // too late: nothing changes
+	must(t, err)
+	pay(add(false), "pm_4", "pm_3")
+	_, err = l.SetCustomer(ctx, a, "cus_1-"+a, "cus_2-"+a)
+	must(t, err)
+	b, err := l.Billing(ctx, a)
+	must(t, err)
+	if b.Customer != "cus_2-"+a || b.Card != "" || b.CardName != "" {
+		t.Errorf("billing details are %+v", b)
+	}
 }
 
 // A new customer is told the account's details, even if whoever made it is gone; a result about a VAT ID outlives what

@@ -23,6 +23,7 @@ const (
 	CardVisa          = "4242424242424242"
 	CardMastercard    = "5555555555554444"
 	CardAmex          = "378282246310005"
+	CardDiscover      = "6011111111111117"
 	CardDeclined      = "4000000000000002"
 	CardNoFunds       = "4000000000009995"
 	CardExpired       = "4000000000000069"
@@ -43,6 +44,7 @@ var cardNumbers = map[string]card{
 	CardVisa:          {brand: "visa", on: Succeeds, off: Succeeds},
 	CardMastercard:    {brand: "mastercard", on: Succeeds, off: Succeeds},
 	CardAmex:          {brand: "amex", on: Succeeds, off: Succeeds},
+	CardDiscover:      {brand: "discover", on: Succeeds, off: Succeeds},
 	CardDeclined:      {brand: "visa", on: Declined, off: Declined},
 	CardNoFunds:       {brand: "visa", on: NoFunds, off: NoFunds},
 	CardExpired:       {brand: "visa", on: ExpiredCard, off: ExpiredCard},
@@ -83,6 +85,12 @@ func display(brand string) string {
 		return "american_express"
 	}
 	return brand
+}
+
+// brandsBlocked are what a session can be told to refuse, by the brands of cards
+// (https://docs.stripe.com/payments/checkout/customization/card-brands).
+var brandsBlocked = map[string]string{
+	"visa": "visa", "mastercard": "mastercard", "amex": "american_express", "discover": "discover_global_network",
 }
 
 // SetCard changes what becomes of payments with a saved payment method: with the customer present, and without.

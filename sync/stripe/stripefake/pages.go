@@ -44,6 +44,7 @@ var offered = []viewCard{
 	{CardVisa, "Visa, pays"},
 	{CardMastercard, "Mastercard, pays"},
 	{CardAmex, "American Express, pays"},
+	{CardDiscover, "Discover"},
 	{CardDeclined, "is declined"},
 	{CardNoFunds, "has no funds"},
 	{CardAuthenticates, "asks for authentication"},

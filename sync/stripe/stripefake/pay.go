@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 )
 
 // Payment is what a customer enters on the page of a Checkout session.
@@ -131,6 +133,10 @@ func (f *Fake) payNow(id string, p Payment) error {
 	method, refusal := f.newMethod(cmp.Or(p.Card, CardVisa))
 	if refusal != nil {
 		return refusal
+	}
+	if brand := method.sub("card").str("brand"); slices.Contains(order.blocked, brandsBlocked[brand]) {
+		return &Error{Status: http.StatusPaymentRequired, Type: typeCard, Code: "card_not_supported", Param: "number",
+			Message: "We do not accept " + brand + " cards. Please use another card."}
 	}
 	f.locate(session, order, p)
 	customer := f.objects[order.customer]

@@ -1,6 +1,8 @@
 package stripefake
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -8,9 +10,10 @@ import (
 // checkout is what a session's parameters ask for beyond what the session shows.
 type checkout struct {
 	*cart
-	invoice      object // invoice_data; nil: no invoice is made
-	intent       object // fields of the payment intent
-	save         string // setup_future_usage
+	invoice      object   // invoice_data; nil: no invoice is made
+	intent       object   // fields of the payment intent
+	save         string   // setup_future_usage
+	blocked      []string // brands_blocked
 	saveAddress  bool
 	saveName     bool
 	customer     string
@@ -174,7 +177,11 @@ func (f *Fake) readSession(c *call) (*checkout, object) {
 		}
 		fields["custom_text"] = texts
 	}
-	c.ignore("payment_method_options", "payment_method_configuration")
+	c.ignore("payment_method_configuration")
+	if !f.cfg.NoBrands {
+		allowed := slices.Sorted(maps.Values(brandsBlocked))
+		order.blocked = c.sub("payment_method_options").sub("card").sub("restrictions").strs("brands_blocked", allowed...)
+	}
 	return order, fields
 }
 

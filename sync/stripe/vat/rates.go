@@ -33,6 +33,9 @@ type dated struct {
 //go:embed rates.csv
 var builtIn []byte
 
+// AsOf is the day on which the built-in table was compared with its sources.
+const AsOf = "2026-01-26"
+
 // BuiltIn is the table that the program brings, of the 27 member states.
 var BuiltIn = sync.OnceValues(func() (*Table, error) { return ReadTable(bytes.NewReader(builtIn)) })
 

@@ -16,9 +16,11 @@ SET company = excluded.company, email = excluded.email, line1 = excluded.line1, 
     vat_id = excluded.vat_id, updated_at = excluded.updated_at,
     vat_status = CASE WHEN billing.vat_id = excluded.vat_id THEN billing.vat_status ELSE excluded.vat_status END
 
+-- The card that was kept went with the customer that had it.
 -- name: billing_customer
 INSERT INTO billing (account, customer, updated_at) VALUES ($1, $3, $4)
-ON CONFLICT (account) DO UPDATE SET customer = excluded.customer, updated_at = excluded.updated_at WHERE billing.customer = $2
+ON CONFLICT (account) DO UPDATE SET customer = excluded.customer, card = '', card_name = '', updated_at = excluded.updated_at
+WHERE billing.customer = $2
 
 -- A tax id that was found good or bad is pending no more: that was said before.
 -- name: billing_tax_id
