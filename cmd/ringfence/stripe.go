@@ -50,6 +50,10 @@ func (k *stripeStatusCmd) Run(c *console) error {
 			t.Row(p.Kind, p.ID, p.Account, p.State, p.Problem)
 			rows++
 		}
+		for _, d := range st.Details {
+			t.Row("billing details", "", d.Account, "failing", d.Problem)
+			rows++
+		}
 		if rows == 0 {
 			return nil
 		}

@@ -11,8 +11,8 @@ import (
 
 // billingStatements are those of billing details.
 type billingStatements struct {
-	Billing, BillingPut, BillingCustomer, BillingTaxId, BillingAccount string
-	BillingSyncNext, BillingSync, BillingSyncClaim, BillingSyncSave    string
+	Billing, BillingPut, BillingCustomer, BillingTaxId, BillingAccount                  string
+	BillingSyncNext, BillingSync, BillingSyncFailing, BillingSyncClaim, BillingSyncSave string
 }
 
 // BillingSync is how far an account's billing details have come to Stripe.
@@ -66,10 +66,19 @@ func (l *Ledger) SetBilling(ctx context.Context, b Billing) (Billing, error) {
 		if _, err := tx.c.Exec(ctx, tx.sql.BillingSyncNext, b.Account, at); err != nil {
 			return err
 		}
+		if err := tx.lookAtPurchases(ctx, b.Account); err != nil {
+			return err
+		}
 		now, err = one(ctx, tx.c, tx.sql.Billing, []any{b.Account}, readBilling)
 		return err
 	})
 	return now, wrap(what, err)
+}
+
+// lookAtPurchases has the purchases that an account could pay on Stripe's page looked at now: their tax may be another.
+func (tx *Tx) lookAtPurchases(ctx context.Context, account string) error {
+	_, err := tx.c.Exec(ctx, tx.sql.PurchasesLook, account, tx.l.timestamp())
+	return err
 }
 
 // SetCustomer keeps Stripe's customer of an account, unless it is another by now than was, and has it told the account's
@@ -112,7 +121,10 @@ func (l *Ledger) SetTaxID(ctx context.Context, account, vatID, taxID string, sta
 	err := checkTexts(field{"tax_id", taxID}, field{"vat_status", string(status)})
 	if err == nil {
 		err = l.Update(ctx, func(tx *Tx) error {
-			_, err := tx.c.Exec(ctx, tx.sql.BillingTaxId, account, vatID, taxID, string(status), l.timestamp())
+			n, err := tx.c.Exec(ctx, tx.sql.BillingTaxId, account, vatID, taxID, string(status), l.timestamp())
+			if err == nil && n > 0 {
+				err = tx.lookAtPurchases(ctx, account)
+			}
 			return err
 		})
 	}
@@ -158,6 +170,16 @@ func (l *Ledger) BillingSync(ctx context.Context, account string) (BillingSync, 
 		return BillingSync{Account: account}, nil
 	}
 	return s, wrap(fmt.Sprintf("sync of the billing details of account %q", account), err)
+}
+
+// BillingFailing returns accounts whose billing details could not be synced to Stripe so far.
+func (l *Ledger) BillingFailing(ctx context.Context, limit int) ([]BillingSync, error) {
+	var failing []BillingSync
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		failing, err = list(ctx, tx.c, tx.sql.BillingSyncFailing, []any{rows(limit)}, readBillingSync)
+		return err
+	})
+	return failing, wrap("billing details that are not synced", err)
 }
 
 // ClaimBilling takes one account whose billing details are due to be synced, or the one that is named, due now or later,

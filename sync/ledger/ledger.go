@@ -26,6 +26,13 @@ func New(db Driver) (*Ledger, error) {
 	return &Ledger{db: db, sql: sql, now: time.Now}, nil
 }
 
+// Over returns the same ledger over another driver, made of its own: for tests of what a driver may do.
+func (l *Ledger) Over(wrap func(Driver) Driver) *Ledger {
+	other := *l
+	other.db = wrap(l.db)
+	return &other
+}
+
 // Close ends the ledger's connections.
 func (l *Ledger) Close() error { return l.db.Close() }
 

@@ -10,12 +10,12 @@ import (
 
 // shopStatements are those of purchases, invoices, Stripe's events and top-ups.
 type shopStatements struct {
-	PurchaseInsert, PurchaseUpdate, Purchase, PurchaseOf, PurchasesOfAccount, PurchasesAside, PurchasesClaim, PurchasesCount string
-	TopUpsSince, TopUpOpen, Payback, PaybackInsert, PaybacksSum                                                              string
-	InvoicePut, Invoice, InvoicesOfAccount, InvoicesCount                                                                    string
-	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest, EventsPrune          string
-	Mark, MarkClaim, MarkMove                                                                                                string
-	TopUpPut, TopUp, TopUpsEnabled, CardPut                                                                                  string
+	PurchaseInsert, PurchaseUpdate, Purchase, PurchaseOf, PurchasesOfAccount, PurchasesAside, PurchasesClaim, PurchasesLook, PurchasesCount string
+	TopUpsSince, TopUpOpen, Payback, PaybackInsert, PaybacksSum                                                                             string
+	InvoicePut, Invoice, InvoicesOfAccount, InvoicesCount                                                                                   string
+	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest, EventsPrune                         string
+	Mark, MarkClaim, MarkMove                                                                                                               string
+	TopUpPut, TopUp, TopUpsEnabled, CardPut                                                                                                 string
 }
 
 // VATStatus is what is known of a VAT ID: only a verified one moves the tax to the buyer (reverse charge).

@@ -305,7 +305,7 @@ type Payback struct {
 
 // TakeBack takes the credit back that belongs to money given back, once per reference. All refunds and disputes of one
 // purchase together take no more than its units, and what they take follows from their sum, whatever order they come
-// in; more than was paid counts as all of it. It returns the units that were taken now, negative where some were given again.
+// in; more than was paid counts as all of it. Where something is taken, the account's top-up is turned off. It returns the units that were taken now, negative where some were given again.
 // Errors: ErrNotFound (the purchase), ErrConflict (not paid yet; another currency; the reference came with another amount).
 func (l *Ledger) TakeBack(ctx context.Context, purchase uuid.UUID, back Payback) (Purchase, credit.Units, error) {
 	var p Purchase
@@ -357,6 +357,10 @@ func (tx *Tx) takeBack(ctx context.Context, p *Purchase, back *Payback) (credit.
 	}
 	if units != 0 {
 		_, _, err := tx.AddGrant(ctx, authz.Grant{Account: p.Account, Units: -units, Kind: KindRefund, Reference: back.Reference, Reason: back.Reason})
+		if err == nil && units > 0 {
+			// The card that paid would be charged for what was given back.
+			err = tx.stopTopUp(ctx, p.Account, "It was turned off, since a payment was given back. You can turn it on again.")
+		}
 		if err != nil {
 			return 0, err
 		}

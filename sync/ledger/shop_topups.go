@@ -29,12 +29,50 @@ func (l *Ledger) TopUp(ctx context.Context, account string) (TopUp, error) {
 // ChangeTopUp lets change alter an account's auto top-up, which is all zero where none was set, while nothing else
 // does. Errors: ErrNotFound (the account), ErrInvalid, and those of change.
 func (l *Ledger) ChangeTopUp(ctx context.Context, account string, change func(*TopUp) error) (TopUp, error) {
-	return l.changeTopUp(ctx, account, change, nil)
+	var t TopUp
+	err := l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, account); err != nil {
+			return err
+		}
+		var err error
+		t, err = one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err := change(&t); err != nil {
+			return err
+		}
+		return tx.putTopUp(ctx, account, &t)
+	})
+	if err != nil {
+		return TopUp{}, wrap(fmt.Sprintf("change the top-up of account %q", account), err)
+	}
+	return t, nil
 }
 
-// FailTopUp is ChangeTopUp where one could not be paid: the customer is told of the problem, once for an id.
-func (l *Ledger) FailTopUp(ctx context.Context, account string, id uuid.UUID, change func(*TopUp) error) (TopUp, error) {
-	return l.changeTopUp(ctx, account, change, func(tx *Tx, t *TopUp) error { return tx.topUpFailed(ctx, t, id) })
+// SetTopUp sets what a customer wants of an account's auto top-up: whatever went wrong before is forgotten, and a payment
+// that waits for the customer is given up, so that it does not stand in the way for days.
+// Errors: ErrNotFound (the account), ErrInvalid.
+func (l *Ledger) SetTopUp(ctx context.Context, account string, t TopUp) (TopUp, error) {
+	err := l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, account); err != nil {
+			return err
+		}
+		t.Declined, t.NotBefore, t.Problem, t.PayURL = 0, time.Time{}, "", ""
+		if err := tx.putTopUp(ctx, account, &t); err != nil {
+			return err
+		}
+		p, err := one(ctx, tx.c, tx.sql.TopUpOpen, []any{account}, readPurchase)
+		if errors.Is(err, ErrNotFound) || err == nil && p.Problem != AwaitsCustomer {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p.Problem, p.DueAt = declinedMark+"the customer has set the top-up anew", l.timestamp()
+		return tx.putPurchase(ctx, &p)
+	})
+	return t, wrap(fmt.Sprintf("set the top-up of account %q", account), err)
 }
 
 func (tx *Tx) topUpFailed(ctx context.Context, t *TopUp, id uuid.UUID) error {
@@ -96,13 +134,25 @@ func (p *Purchase) TopUpDeclined() bool {
 	return p.State == PurchaseOpen && strings.HasPrefix(p.Problem, declinedMark)
 }
 
-// DeclineTopUp is FailTopUp for an open purchase that will never be paid, once for it: the purchase keeps why. It does
-// nothing to one that has ended, and returns the purchase as it is now.
-// Errors: ErrNotFound, and those of ChangeTopUp.
-func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why string, change func(*TopUp)) (Purchase, error) {
+// DeclineTopUp is for an open purchase that will never be paid, once for it: the purchase keeps why, change alters the
+// account's top-up, and the customer is told of the problem that it leaves, if tell says so. It does nothing to a purchase
+// that has ended, and returns the purchase as it is now. Errors: ErrNotFound, ErrInvalid.
+func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why string, tell bool, change func(*TopUp)) (Purchase, error) {
+	p, err := l.failTopUp(ctx, purchase, declinedMark+why, tell, change)
+	return p, wrap(fmt.Sprintf("decline top-up %s", purchase), err)
+}
+
+// AwaitCustomer is for an open purchase that only the customer can bring on, once for it: the customer is told of the
+// problem that change leaves. It does nothing to a purchase that has ended or was declined. Errors: ErrNotFound, ErrInvalid.
+func (l *Ledger) AwaitCustomer(ctx context.Context, purchase uuid.UUID, change func(*TopUp)) error {
+	_, err := l.failTopUp(ctx, purchase, AwaitsCustomer, true, change)
+	return wrap(fmt.Sprintf("have top-up %s await the customer", purchase), err)
+}
+
+func (l *Ledger) failTopUp(ctx context.Context, purchase uuid.UUID, problem string, tell bool, change func(*TopUp)) (Purchase, error) {
 	var p Purchase
 	err := l.Update(ctx, func(tx *Tx) (err error) {
-		if p, err = tx.lockPurchase(ctx, purchase); err != nil || p.State != PurchaseOpen || p.TopUpDeclined() {
+		if p, err = tx.lockPurchase(ctx, purchase); err != nil || p.State != PurchaseOpen || p.TopUpDeclined() || p.Problem == problem {
 			return err
 		}
 		t, err := one(ctx, tx.c, tx.sql.TopUp, []any{p.Account}, readTopUp)
@@ -113,38 +163,30 @@ func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why strin
 		if err := tx.putTopUp(ctx, p.Account, &t); err != nil {
 			return err
 		}
-		p.Problem = printable(declinedMark + why)
-		if err := tx.putPurchase(ctx, &p); err != nil {
+		p.Problem = printable(problem)
+		if err := tx.putPurchase(ctx, &p); err != nil || !tell {
 			return err
 		}
-		return tx.topUpFailed(ctx, &t, p.ID)
+		// What is told first and last of a purchase are two notices.
+		return tx.topUpFailed(ctx, &t, uuid.NewSHA1(p.ID, []byte(p.Problem)))
 	})
-	return p, wrap(fmt.Sprintf("decline top-up %s", purchase), err)
+	return p, err
 }
 
-func (l *Ledger) changeTopUp(ctx context.Context, account string, change func(*TopUp) error, then func(*Tx, *TopUp) error) (TopUp, error) {
-	var t TopUp
-	err := l.Update(ctx, func(tx *Tx) error {
-		if _, err := tx.lockTotals(ctx, account); err != nil {
-			return err
-		}
-		var err error
-		t, err = one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		if err := change(&t); err != nil {
-			return err
-		}
-		if err := tx.putTopUp(ctx, account, &t); err != nil || then == nil {
-			return err
-		}
-		return then(tx, &t)
-	})
-	if err != nil {
-		return TopUp{}, wrap(fmt.Sprintf("change the top-up of account %q", account), err)
+// stopTopUp turns an account's top-up off, if it is on, and has the customer told why.
+func (tx *Tx) stopTopUp(ctx context.Context, account, why string) error {
+	t, err := one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
+	if errors.Is(err, ErrNotFound) || err == nil && !t.Enabled {
+		return nil
 	}
-	return t, nil
+	if err != nil {
+		return err
+	}
+	t.Enabled, t.Problem = false, why
+	if err := tx.putTopUp(ctx, account, &t); err != nil {
+		return err
+	}
+	return tx.topUpFailed(ctx, &t, uuid.Nil)
 }
 
 func (tx *Tx) putTopUp(ctx context.Context, account string, t *TopUp) error {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
@@ -104,7 +105,8 @@ func (d *Desk) SetBilling(ctx context.Context, b ledger.Billing) (ledger.Billing
 
 // Customer gives an account's billing details with its customer at Stripe, which is made where there is none, and
 // brought up to date where that is due.
-// Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrNotFound (the account), ledger.ErrUnavailable.
+// Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, *ledger.FieldError (details that Stripe does not take),
+// ledger.ErrNotFound (the account), ledger.ErrUnavailable.
 func (d *Desk) Customer(ctx context.Context, account string) (ledger.Billing, error) {
 	if d.customers.B == nil {
 		return ledger.Billing{}, ErrNotConfigured
@@ -136,11 +138,8 @@ func (d *Desk) settle(ctx context.Context, account string) error {
 		s, err = d.ledger.ClaimBilling(ctx, account, d.cfg.Now(), syncLease+2*noteTime)
 		switch {
 		case err == nil:
-			if err = d.work(ctx, s); errors.Is(err, ErrRefused) {
-				return nil // details that Stripe does not take hinder no purchase
-			}
-			if err != nil {
-				return err
+			if err = d.work(ctx, s); err != nil {
+				return refusedDetails(err) // an invoice would be made out to somebody else
 			}
 			continue
 		case !nothing(err):
@@ -152,6 +151,21 @@ func (d *Desk) settle(ctx context.Context, account string) error {
 			return fmt.Errorf("%w: billing details of account %q are on their way", ErrUnavailable, account)
 		}
 	}
+}
+
+// stripesFields are the billing details by Stripe's names.
+var stripesFields = map[string]string{
+	"name": fieldCompany, "email": fieldEmail, "address[line1]": fieldLine1, "address[line2]": fieldLine2, "address[postal_code]": fieldPostalCode,
+	"address[city]": fieldCity, "address[state]": fieldState, "address[country]": fieldCountry,
+}
+
+// refusedDetails has the customer correct what Stripe does not take.
+func refusedDetails(err error) error {
+	said := new(stripe.Error)
+	if !errors.Is(err, ErrRefused) || !errors.As(err, &said) || stripesFields[said.Param] == "" {
+		return err
+	}
+	return badField(stripesFields[said.Param], "The payment provider does not take this: %s Please correct your billing details.", strings.TrimSuffix(said.Msg, ".")+".")
 }
 
 // CustomerOf gives the id of an account's customer at Stripe, which is made where there is none.
@@ -180,8 +194,9 @@ func (d *Desk) make(ctx context.Context, account, was string) (string, error) {
 	return d.ledger.SetCustomer(ctx, account, was, made.ID)
 }
 
-// Refresh takes what Stripe says of the VAT ID of a customer; one that somebody has taken off the customer is put there
-// again. Errors: ledger.ErrNotFound (nobody's customer), ErrNotConfigured, ErrUnavailable, ErrRefused.
+// Refresh takes over what somebody has changed of a customer at Stripe, and what Stripe says of its VAT ID; one that
+// somebody has taken off the customer is put there again.
+// Errors: ledger.ErrNotFound (nobody's customer), ErrNotConfigured, ErrUnavailable, ErrRefused.
 func (d *Desk) Refresh(ctx context.Context, customer string) error {
 	if d.customers.B == nil {
 		return ErrNotConfigured
@@ -190,7 +205,7 @@ func (d *Desk) Refresh(ctx context.Context, customer string) error {
 	if err != nil {
 		return err
 	}
-	b, err := d.ledger.Billing(ctx, account)
+	b, err := d.adopt(ctx, account, customer)
 	if err != nil || b.VATID == "" {
 		return err
 	}
@@ -207,6 +222,53 @@ func (d *Desk) Refresh(ctx context.Context, customer string) error {
 		return nil // not there yet, or refused by Stripe
 	}
 	return d.ledger.SyncBilling(ctx, account)
+}
+
+// adopt takes over name, e-mail and address of a customer that differ from what it was told, unless details are on their
+// way to it. It returns the account's details as they are then.
+func (d *Desk) adopt(ctx context.Context, account, customer string) (ledger.Billing, error) {
+	b, err := d.ledger.Billing(ctx, account)
+	if err != nil {
+		return b, err
+	}
+	s, err := d.ledger.BillingSync(ctx, account)
+	if err != nil || s.Synced < s.Revision {
+		return b, err
+	}
+	c, err := d.customers.Get(customer, &stripe.CustomerParams{Params: get(ctx)})
+	if err != nil {
+		return b, translate("read the customer of account "+account, err)
+	}
+	if c.Deleted {
+		return b, d.ledger.SyncBilling(ctx, account)
+	}
+	there := ledger.Billing{Account: account, Company: c.Name, Email: c.Email, VATID: b.VATID}
+	if at := c.Address; at != nil {
+		there.Line1, there.Line2, there.PostalCode, there.City, there.State, there.Country = at.Line1, at.Line2, at.PostalCode, at.City, at.State, at.Country
+	}
+	here := ledger.Billing{Account: account, VATID: b.VATID, Line1: b.Line1, Line2: b.Line2, PostalCode: b.PostalCode, City: b.City, State: b.State, Country: b.Country}
+	here.Company, here.Email, _ = d.addressee(&b)
+	if there == here || b.Company == "" && there.Country == "" {
+		return b, nil
+	}
+	if err := checkBilling(&there); err != nil {
+		d.cfg.Log.Warn("somebody has changed a customer at Stripe to what cannot be taken over", logAccount, account, logError, err)
+		return b, nil
+	}
+	d.cfg.Log.Info("billing details taken over from Stripe", logAccount, account)
+	return d.ledger.SetBilling(ctx, there)
+}
+
+// addressee is who an account's customer at Stripe is: as it has told, or else as the directory says.
+func (d *Desk) addressee(b *ledger.Billing) (name, email, language string) {
+	name, email = b.Company, b.Email
+	if a, ok := d.cfg.Account(b.Account); ok {
+		if name == "" {
+			name, email = a.Company, cmp.Or(email, a.Email)
+		}
+		language = a.Language
+	}
+	return name, email, language
 }
 
 // Run syncs what is due, until ctx is done. Without a key it does nothing.
@@ -299,13 +361,7 @@ func stepOf(s *ledger.BillingSync, step string) string {
 
 // update gives the customer its name and address.
 func (d *Desk) update(ctx context.Context, b *ledger.Billing, s *ledger.BillingSync) error {
-	name, email, language := b.Company, b.Email, ""
-	if a, ok := d.cfg.Account(b.Account); ok {
-		if name == "" {
-			name, email = a.Company, cmp.Or(email, a.Email)
-		}
-		language = a.Language
-	}
+	name, email, language := d.addressee(b)
 	params := func(step string) *stripe.CustomerParams {
 		p := &stripe.CustomerParams{Params: post(ctx, stepOf(s, step)), Name: stripe.String(name), Email: stripe.String(email),
 			Address: &stripe.AddressParams{Line1: stripe.String(b.Line1), Line2: stripe.String(b.Line2), PostalCode: stripe.String(b.PostalCode),

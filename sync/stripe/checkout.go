@@ -180,7 +180,8 @@ func (s *Service) taxRate(ctx context.Context, tax *vat.Tax) (string, error) {
 		return "", translate("list tax rates", err)
 	}
 	if id == "" {
-		made, err := anew(s.cfg.Now(), "tax-rate:"+name, func(key string) (*stripe.TaxRate, error) {
+		// Within the hour two sidecars make one; later the key would bring back one that was put away.
+		made, err := anew(s.cfg.Now(), hourly("tax-rate:"+name, s.cfg.Now()), func(key string) (*stripe.TaxRate, error) {
 			return s.api.rates.New(&stripe.TaxRateParams{Params: post(ctx, key), DisplayName: stripe.String("VAT"),
 				Inclusive: stripe.Bool(false), Country: stripe.String(tax.Country), Percentage: stripe.Float64(float64(tax.Rate) / 100),
 				TaxType: stripe.String("vat"), Metadata: map[string]string{"ringfence": name}})
@@ -210,9 +211,7 @@ func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing)
 		made, err = s.api.sessions.New(params)
 	}
 	if err != nil {
-		s.mu.Lock()
-		clear(s.rates) // somebody may have put a tax rate away
-		s.mu.Unlock()
+		s.forgetRates()
 		return nil, s.gone(ctx, p.Account, translate("make a Checkout session for purchase "+p.ID.String(), err))
 	}
 	_, err = s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error {
@@ -220,6 +219,13 @@ func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing)
 		return nil
 	})
 	return made, err
+}
+
+// forgetRates has tax rates looked up anew: somebody may have put one away.
+func (s *Service) forgetRates() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.rates)
 }
 
 // Cards are taken of Visa, Mastercard and American Express: of the four that Checkout can block, the others are one
@@ -255,13 +261,12 @@ func sessionOf(ctx context.Context, p *ledger.Purchase, customer string) *stripe
 		InvoiceCreation:   &stripe.CheckoutSessionInvoiceCreationParams{Enabled: stripe.Bool(true), InvoiceData: data},
 		PaymentIntentData: &stripe.CheckoutSessionPaymentIntentDataParams{Metadata: about, Description: stripe.String(describe(p.Units))},
 		Metadata:          about}
+	params.AutomaticTax = &stripe.CheckoutSessionAutomaticTaxParams{Enabled: stripe.Bool(p.Tax == taxAuto)} // whatever the account's default is
 	switch p.Tax {
-	case taxAuto:
-		params.AutomaticTax = &stripe.CheckoutSessionAutomaticTaxParams{Enabled: stripe.Bool(true)}
 	case taxReverse:
 		data.Footer = stripe.String(vat.NoteReverseCharge)
 		data.Metadata = map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account, keyReverse: "true"}
-	case taxNone:
+	case taxNone, taxAuto:
 	default:
 		line.TaxRates = stripe.StringSlice([]string{p.Tax})
 	}
@@ -366,7 +371,7 @@ func (s *Service) workPurchase(ctx context.Context, p ledger.Purchase) error {
 	case p.Kind == ledger.PurchaseTopUp:
 		err = s.workTopUp(ctx, p)
 	case p.Session != "":
-		err = s.settleSession(ctx, p.Session)
+		err = s.lookAt(ctx, p)
 	default:
 		err = s.reopen(ctx, p)
 	}
@@ -382,6 +387,40 @@ func (s *Service) workPurchase(ctx context.Context, p ledger.Purchase) error {
 		return nil
 	})
 	return errors.Join(err, noted)
+}
+
+// lookAt settles a purchase by its session, and closes a page that asks for another tax than the account's details call
+// for by now: they were changed, or the VAT ID was verified, since it was made.
+func (s *Service) lookAt(ctx context.Context, p ledger.Purchase) error {
+	err := s.settleSession(ctx, p.Session)
+	if missing(err) && s.cfg.Now().After(p.ExpiresAt.Add(graceTime)) {
+		return s.abandon(ctx, p, ledger.PurchaseExpired, "Stripe does not have its session")
+	}
+	if err != nil {
+		return err
+	}
+	now, err := s.ledger.Purchase(ctx, p.ID)
+	if err != nil || now.State != ledger.PurchaseOpen || now.Quoted == 0 {
+		return err
+	}
+	b, err := s.customer(ctx, p.Account)
+	if err != nil || !b.UpdatedAt.After(p.CreatedAt) {
+		return err
+	}
+	q, tax, err := s.quote(ctx, b, p.Units, int64(p.Net/ledger.MicrosPerCent))
+	if err != nil {
+		return err
+	}
+	word, err := s.taxWord(ctx, tax)
+	if err != nil || word == p.Tax && q.Total == p.Quoted {
+		return err
+	}
+	s.log.Info("a payment page is closed: its tax is another by now", logAccount, p.Account, logPurchase, p.ID)
+	_, err = s.api.sessions.Expire(p.Session, &stripe.CheckoutSessionExpireParams{Params: post(ctx, stepKey(p.ID, "expire"))})
+	if err := translate("close the page of purchase "+p.ID.String(), err); err != nil && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	return s.settleSession(ctx, p.Session) // closed, or paid in that moment
 }
 
 // settledLooks bounds how often Stripe is asked for the rest (invoice, card) of a purchase that is paid.

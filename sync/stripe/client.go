@@ -118,7 +118,12 @@ func anew[T any](now time.Time, key string, do func(key string) (T, error)) (T, 
 	if _, status := codeOf(err); status < http.StatusInternalServerError {
 		return made, err
 	}
-	return do(key + ":" + strconv.FormatInt(now.Unix()/int64(time.Hour/time.Second), 10))
+	return do(hourly(key, now))
+}
+
+// hourly is an idempotency key of the hour that it is used in.
+func hourly(key string, now time.Time) string {
+	return key + ":" + strconv.FormatInt(now.Unix()/int64(time.Hour/time.Second), 10)
 }
 
 // all are the parameters of a list, a page of it.

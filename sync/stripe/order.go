@@ -220,13 +220,9 @@ func (s *Service) quoteOfStripe(ctx context.Context, b ledger.Billing, q *ledger
 	q.VAT, q.Total = sum.TaxAmountExclusive, sum.AmountTotal
 	for _, part := range sum.TaxBreakdown {
 		q.ReverseCharge = q.ReverseCharge || part.TaxabilityReason == stripe.TaxCalculationTaxBreakdownTaxabilityReasonReverseCharge
-		if d := part.TaxRateDetails; d != nil && q.VATRate == 0 {
-			rate, err := vat.ParsePercent(d.PercentageDecimal)
-			if err != nil {
-				return fmt.Errorf("calculate the tax of a purchase: %w", err)
-			}
-			q.VATRate = rate
-			q.Note = d.Country + " VAT " + vat.Percent(rate) + "%"
+		if d := part.TaxRateDetails; d != nil && part.Amount != 0 {
+			q.VATRate += vat.Hundredths(d.PercentageDecimal)
+			q.Note = d.Country + " VAT " + vat.Percent(q.VATRate) + "%"
 		}
 	}
 	if q.ReverseCharge {

@@ -5,14 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stripe/stripe-go/v76"
 
+	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
 
 // asideError says why nothing can be made of what Stripe told: somebody has to look.
@@ -56,13 +58,10 @@ func (s *Service) settleSession(ctx context.Context, id string) error {
 	if cs.Invoice != nil {
 		pay.Invoice = cs.Invoice.ID
 	}
-	if err := s.paid(ctx, p, pay); err != nil {
+	if err := s.paid(ctx, p, pay); err != nil || pay.Invoice == "" {
 		return err
 	}
-	if pay.Invoice != "" {
-		return s.settleInvoice(ctx, pay.Invoice)
-	}
-	return nil
+	return s.settleInvoice(ctx, pay.Invoice)
 }
 
 // paid grants a payment and has it applied at once. What is granted already is applied again, which changes nothing
@@ -118,7 +117,7 @@ func (s *Service) purchaseOf(ctx context.Context, session, intent, invoice strin
 	return p, err
 }
 
-// settleInvoice keeps an invoice as Stripe shows it now, and grants what it paid for.
+// settleInvoice keeps an invoice as Stripe shows it now, and grants what it paid for, or what its session did.
 func (s *Service) settleInvoice(ctx context.Context, id string) error {
 	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx), Expand: stripe.StringSlice([]string{"total_tax_amounts.tax_rate", "payment_intent.payment_method"})})
 	if err != nil {
@@ -144,6 +143,12 @@ func (s *Service) settleInvoice(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	if p.Kind == ledger.PurchaseCheckout {
+		if p.State == ledger.PurchasePaid || p.Session == "" {
+			return nil
+		}
+		return s.settleSession(ctx, p.Session) // an invoice that is made after a payment need not name it
+	}
 	switch {
 	case v.Status == stripe.InvoiceStatusPaid && v.PaidOutOfBand:
 		return s.suspicious(ctx, p, "invoice %s was paid outside of Stripe", v.ID)
@@ -158,7 +163,7 @@ func (s *Service) settleInvoice(ctx context.Context, id string) error {
 			return err
 		}
 		return s.toppedUp(ctx, &p)
-	case p.Kind == ledger.PurchaseTopUp && (v.Status == stripe.InvoiceStatusVoid || v.Status == stripe.InvoiceStatusUncollectible):
+	case v.Status == stripe.InvoiceStatusVoid, v.Status == stripe.InvoiceStatusUncollectible:
 		return s.abandon(ctx, p, ledger.PurchaseFailed, "the invoice is "+string(v.Status))
 	}
 	return nil
@@ -184,7 +189,7 @@ func invoiceOf(v *stripe.Invoice, p *ledger.Purchase) ledger.Invoice {
 		out.VAT += part.Amount
 		out.ReverseCharge = out.ReverseCharge || part.TaxabilityReason == stripe.InvoiceTotalTaxAmountTaxabilityReasonReverseCharge
 		if part.TaxRate != nil && part.Amount != 0 {
-			out.VATRate = int64(math.Round(part.TaxRate.Percentage * 100)) // a percentage of two decimals, which JSON brings as a float
+			out.VATRate += vat.Hundredths(strconv.FormatFloat(part.TaxRate.Percentage, 'f', -1, 64)) // which JSON brings as a float
 		}
 	}
 	return out
@@ -248,31 +253,57 @@ func (s *Service) settleRefund(ctx context.Context, id string) error {
 	if err != nil {
 		return translate("read refund "+id, err)
 	}
-	reference := "re:" + r.ID
-	switch r.Status {
-	case stripe.RefundStatusSucceeded, stripe.RefundStatusPending:
-		return s.takeBack(ctx, r.PaymentIntent, ledger.Payback{Reference: reference, Amount: r.Amount, Currency: string(r.Currency), Reason: "refund"})
-	case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
-		known, err := s.ledger.PaidBack(ctx, reference)
+	back := ledger.Payback{Reference: "re:" + r.ID, Amount: r.Amount, Currency: string(r.Currency), Reason: "refund"}
+	switch {
+	case failed(r):
+		known, err := s.ledger.PaidBack(ctx, back.Reference)
 		if err != nil || !known {
 			return err
 		}
-		return s.takeBack(ctx, r.PaymentIntent, ledger.Payback{Reference: reference + ":failed", Amount: -r.Amount, Currency: string(r.Currency), Reason: "failed refund"})
+	case r.Status == stripe.RefundStatusSucceeded, r.Status == stripe.RefundStatusPending:
+		taken, err := s.takeBack(ctx, r.PaymentIntent, back)
+		if err != nil || taken == 0 {
+			return err
+		}
+		// It may have failed since it was read, and whoever was told of that found nothing to give again.
+		if r, err = s.api.refunds.Get(id, &stripe.RefundParams{Params: get(ctx)}); err != nil {
+			return translate("read refund "+id+" again", err)
+		}
+		if !failed(r) {
+			return nil
+		}
+	default:
+		return nil // it needs something of the customer first
 	}
-	return nil // it needs something of the customer first
+	back.Reference, back.Amount, back.Reason = back.Reference+":failed", -r.Amount, "failed refund"
+	_, err = s.takeBack(ctx, r.PaymentIntent, back)
+	return err
+}
+
+// failed tells whether the money of a refund did not leave.
+func failed(r *stripe.Refund) bool {
+	return r.Status == stripe.RefundStatusFailed || r.Status == stripe.RefundStatusCanceled
 }
 
 // settleCharge settles all refunds of a charge.
 func (s *Service) settleCharge(ctx context.Context, id string) error {
 	list := s.api.refunds.List(&stripe.RefundListParams{ListParams: all(ctx), Charge: stripe.String(id)})
-	var errs []error
+	var errs, unclear []error
 	for list.Next() {
-		errs = append(errs, s.settleRefund(ctx, list.Refund().ID))
+		err := s.settleRefund(ctx, list.Refund().ID)
+		if is := new(asideError); errors.As(err, &is) {
+			unclear = append(unclear, err)
+		} else {
+			errs = append(errs, err)
+		}
 	}
 	if err := list.Err(); err != nil {
 		errs = append(errs, translate("list the refunds of "+id, err))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err // tried again, with those that are unclear
+	}
+	return errors.Join(unclear...)
 }
 
 // settleDispute takes back what a dispute withdrew, and gives again what it reinstated. The type of the event says what
@@ -290,28 +321,29 @@ func (s *Service) settleDispute(ctx context.Context, id, event string) error {
 	reference := "dp:" + d.ID
 	back := ledger.Payback{Reference: reference + ":withdrawn", Amount: d.Amount, Currency: string(d.Currency), Reason: "dispute"}
 	if withdrawn || reinstated {
-		if err := s.takeBack(ctx, d.PaymentIntent, back); err != nil {
+		if _, err := s.takeBack(ctx, d.PaymentIntent, back); err != nil {
 			return err
 		}
 	}
 	if reinstated {
 		back.Reference, back.Amount, back.Reason = reference+":reinstated", -d.Amount, "dispute won"
-		return s.takeBack(ctx, d.PaymentIntent, back)
+		_, err = s.takeBack(ctx, d.PaymentIntent, back)
 	}
-	return nil
+	return err
 }
 
-func (s *Service) takeBack(ctx context.Context, of *stripe.PaymentIntent, back ledger.Payback) error {
+// takeBack takes credit back for money that went back, and tells how many units it took now.
+func (s *Service) takeBack(ctx context.Context, of *stripe.PaymentIntent, back ledger.Payback) (credit.Units, error) {
 	p, err := s.purchaseOfIntent(ctx, of)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, units, err := s.ledger.TakeBack(ctx, p.ID, back)
 	switch {
 	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrInvalid):
-		return s.suspicious(ctx, p, "%s", err)
+		return 0, s.suspicious(ctx, p, "%s", err)
 	case err != nil:
-		return err
+		return 0, err
 	}
 	if units > 0 {
 		s.met.taken.Add(float64(units))
@@ -322,5 +354,5 @@ func (s *Service) takeBack(ctx context.Context, of *stripe.PaymentIntent, back l
 		s.log.Info("credit taken back", logAccount, p.Account, logPurchase, p.ID, logUnits, int64(units), "reference", back.Reference)
 	}
 	s.cfg.Apply(ctx, p.Account)
-	return nil
+	return units, nil
 }

@@ -32,6 +32,14 @@ type PurchaseLine struct {
 	Invoice string    `json:"invoice,omitempty"`
 }
 
+// DetailsLine is an account whose billing details Stripe has not taken so far.
+type DetailsLine struct {
+	Account  string    `json:"account"`
+	Problem  string    `json:"problem"`
+	Attempts int64     `json:"attempts"`
+	Due      time.Time `json:"due_at,omitzero"`
+}
+
 // Status is how the shop is.
 type Status struct {
 	Configured bool   `json:"configured"`
@@ -55,6 +63,7 @@ type Status struct {
 	Aside     []EventLine    `json:"aside"`
 	Failing   []EventLine    `json:"failing"`
 	Suspicion []PurchaseLine `json:"purchases_aside"`
+	Details   []DetailsLine  `json:"billing_details_failing"`
 }
 
 const statusLines = 100
@@ -62,7 +71,7 @@ const statusLines = 100
 // Status says how the shop is, from the ledger alone. Errors: ledger.ErrUnavailable.
 func (s *Service) Status(ctx context.Context) (Status, error) {
 	st := Status{Configured: s.api != nil, Webhook: s.cfg.WebhookSecret != "", APIVersion: APIVersion, TaxMode: s.cfg.TaxMode,
-		Aside: []EventLine{}, Failing: []EventLine{}, Suspicion: []PurchaseLine{}}
+		Aside: []EventLine{}, Failing: []EventLine{}, Suspicion: []PurchaseLine{}, Details: []DetailsLine{}}
 	n, err := s.ledger.ShopCounts(ctx)
 	if err != nil {
 		return st, err
@@ -89,6 +98,13 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	for _, p := range kept {
 		st.Suspicion = append(st.Suspicion, PurchaseLine{ID: p.ID.String(), Account: p.Account, Kind: p.Kind, State: string(p.State), Problem: p.Problem, Created: p.CreatedAt,
 			Session: p.Session, Invoice: p.Invoice})
+	}
+	if err != nil {
+		return st, err
+	}
+	details, err := s.ledger.BillingFailing(ctx, statusLines)
+	for _, d := range details {
+		st.Details = append(st.Details, DetailsLine{Account: d.Account, Problem: d.Problem, Attempts: d.Attempts, Due: d.DueAt})
 	}
 	return st, err
 }

@@ -39,7 +39,8 @@ type TopUpChange struct {
 	MaxPerDay    int64
 }
 
-// SetTopUp sets an account's auto top-up; whatever went wrong before is forgotten.
+// SetTopUp sets an account's auto top-up; whatever went wrong before is forgotten, and a payment that waits for the customer
+// is given up.
 // Errors: *ledger.FieldError, ErrNotConfigured, ledger.ErrNotFound (the account).
 func (s *Service) SetTopUp(ctx context.Context, account string, c TopUpChange) (ledger.TopUp, error) {
 	if s.api == nil {
@@ -72,10 +73,7 @@ func (s *Service) SetTopUp(ctx context.Context, account string, c TopUpChange) (
 			return ledger.TopUp{}, badField("enabled", "Save a card first: buy credit once and agree that the card is kept.")
 		}
 	}
-	return s.ledger.ChangeTopUp(ctx, account, func(t *ledger.TopUp) error {
-		*t = ledger.TopUp{Enabled: c.Enabled, Below: c.Below, Units: c.Units, MaxPerDay: c.MaxPerDay}
-		return nil
-	})
+	return s.ledger.SetTopUp(ctx, account, ledger.TopUp{Enabled: c.Enabled, Below: c.Below, Units: c.Units, MaxPerDay: c.MaxPerDay})
 }
 
 // topUps looks at the balances of accounts with a top-up, and starts one where the balance has fallen low. What counts

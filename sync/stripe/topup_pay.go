@@ -9,6 +9,7 @@ import (
 
 	"github.com/stripe/stripe-go/v76"
 
+	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
@@ -28,9 +29,14 @@ func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
 	if p.TopUpDeclined() {
 		return s.endDeclined(ctx, &p, nil)
 	}
+	off, unknown := s.calledOff(ctx, &p)
+	if off || unknown != nil && p.Invoice == "" {
+		return unknown
+	}
 	v, err := s.topUpInvoice(ctx, &p)
 	if errors.Is(err, ErrRefused) || err != nil && now.After(p.ExpiresAt) {
-		return errors.Join(err, s.declined(ctx, &p, nil, "Your card could not be charged.", err.Error()))
+		s.forgetRates()
+		return errors.Join(err, s.declined(ctx, &p, nil, wentWrong, err.Error()))
 	}
 	if err != nil {
 		return err
@@ -44,7 +50,69 @@ func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
 	if p.Problem == ledger.AwaitsCustomer {
 		return s.settleInvoice(ctx, v.ID) // the customer's turn
 	}
+	if unknown != nil {
+		return unknown
+	}
 	return s.charge(ctx, &p, v)
+}
+
+// calledOff ends an open top-up that nobody wants any more: it may have waited for hours, while Stripe was away, and the
+// customer has turned it off since, or has credit again. Where it may have been paid already, it is settled all the same.
+// Errors: it cannot be told now, or not be ended.
+func (s *Service) calledOff(ctx context.Context, p *ledger.Purchase) (bool, error) {
+	why, err := s.unwanted(ctx, p)
+	if err != nil || why == "" {
+		return false, err
+	}
+	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, false, func(t *ledger.TopUp) {
+		if t.PayURL != "" { // it waited for the customer
+			t.Problem, t.PayURL = "", ""
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	s.log.Info("top-up called off", logAccount, p.Account, logPurchase, p.ID, "why", why)
+	return true, s.endDeclined(ctx, &now, nil)
+}
+
+// unwanted says why an account does not want an open top-up now; empty: it does. Errors: the balance is not known.
+func (s *Service) unwanted(ctx context.Context, p *ledger.Purchase) (string, error) {
+	t, err := s.ledger.TopUp(ctx, p.Account)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound), err == nil && !t.Enabled:
+		return "the top-up is off", nil
+	case err != nil:
+		return "", err
+	case t.Units != p.Units:
+		return "the top-up is of another amount now", nil
+	}
+	b, err := s.granted(ctx, p.Account)
+	switch {
+	case err != nil:
+		return "", err
+	case b.Suspended:
+		return "the account is suspended", nil
+	case b.Available >= t.Below:
+		return "the balance is not low any more", nil
+	}
+	return "", nil
+}
+
+// granted is an account's balance with all its grants. Errors: ErrUnavailable (it is not known now).
+func (s *Service) granted(ctx context.Context, account string) (authz.Balance, error) {
+	for range 2 {
+		b, err := s.cfg.Balances.Balance(ctx, account)
+		if err != nil {
+			return b, fmt.Errorf("%w: the balance of account %q is not known: %w", ErrUnavailable, account, err)
+		}
+		sums, err := s.ledger.Totals(ctx, account)
+		if err != nil || sums.Grants <= b.GrantSeq {
+			return b, err
+		}
+		s.cfg.Apply(ctx, account)
+	}
+	return authz.Balance{}, fmt.Errorf("%w: the balance of account %q lacks grants", ErrUnavailable, account)
 }
 
 // settleTopUp settles an invoice that nobody can pay any more. A top-up that it does not fit ends all the same.
@@ -59,7 +127,7 @@ func (s *Service) settleTopUp(ctx context.Context, p *ledger.Purchase, invoice s
 // endAside ends a top-up that may be paid but cannot be granted: open it would hinder all later ones. It stays listed for
 // the operator, and the next one waits, as after a declined card.
 func (s *Service) endAside(ctx context.Context, p *ledger.Purchase, why error) error {
-	_, err := s.ledger.DeclineTopUp(ctx, p.ID, why.Error(), func(t *ledger.TopUp) {
+	_, err := s.ledger.DeclineTopUp(ctx, p.ID, why.Error(), true, func(t *ledger.TopUp) {
 		t.Decline(s.cfg.Now(), wentWrong)
 		t.PayURL = ""
 	})
@@ -89,10 +157,10 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 		}
 		params := &stripe.InvoiceParams{Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
 			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p.Units)),
-			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about}
+			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about,
+			AutomaticTax:    &stripe.InvoiceAutomaticTaxParams{Enabled: stripe.Bool(p.Tax == taxAuto)}, // whatever the account's default is
+			PaymentSettings: &stripe.InvoicePaymentSettingsParams{PaymentMethodTypes: stripe.StringSlice([]string{"card"})}}
 		switch p.Tax {
-		case taxAuto:
-			params.AutomaticTax = &stripe.InvoiceAutomaticTaxParams{Enabled: stripe.Bool(true)}
 		case taxReverse:
 			params.Footer = stripe.String(vat.NoteReverseCharge)
 		}
@@ -124,6 +192,11 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 	v, err = anew(s.cfg.Now(), stepKey(p.ID, "finalize"), func(key string) (*stripe.Invoice, error) {
 		return s.api.invoices.FinalizeInvoice(id, &stripe.InvoiceFinalizeInvoiceParams{Params: post(ctx, key), AutoAdvance: stripe.Bool(false)})
 	})
+	if err != nil { // an error of Stripe's own may have had its effect
+		if now, read := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx)}); read == nil && now.Status != stripe.InvoiceStatusDraft {
+			return now, nil
+		}
+	}
 	return v, translate("finalize the invoice of a top-up", err)
 }
 
@@ -156,8 +229,8 @@ func empty(v *stripe.Invoice) bool { return v.Lines == nil || len(v.Lines.Data) 
 
 // charge has the saved card pay an invoice, once: a repetition is told what became of the first.
 func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
-	if v.Total <= 0 || netOf(v) != cents(p) {
-		return errors.Join(s.suspicious(ctx, *p, "invoice %s is of %d cents, not %d", v.ID, netOf(v), cents(p)),
+	if v.Total <= 0 || netOf(v) != cents(p) || p.Quoted != 0 && v.Total != p.Quoted {
+		return errors.Join(s.suspicious(ctx, *p, "invoice %s is of %d cents and %d with VAT, not %d and %d", v.ID, netOf(v), v.Total, cents(p), p.Quoted),
 			s.declined(ctx, p, v, wentWrong, "the invoice has another amount"))
 	}
 	who, err := s.billing(ctx, p.Account)
@@ -167,12 +240,20 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 	if who.Card == "" {
 		return s.declined(ctx, p, v, "There is no saved card any more.", "no card")
 	}
-	_, err = s.api.invoices.Pay(v.ID, &stripe.InvoicePayParams{Params: post(ctx, stepKey(p.ID, "pay")), OffSession: stripe.Bool(true), PaymentMethod: stripe.String(who.Card)})
+	key := stepKey(p.ID, "pay")
+	_, err = anew(s.cfg.Now(), key, func(now string) (*stripe.Invoice, error) {
+		if now != key {
+			if unpaid, err := s.unpaid(ctx, v.ID); err != nil || !unpaid {
+				return nil, err
+			}
+		}
+		return s.api.invoices.Pay(v.ID, &stripe.InvoicePayParams{Params: post(ctx, now), OffSession: stripe.Bool(true), PaymentMethod: stripe.String(who.Card)})
+	})
 	code, status := codeOf(err)
 	switch {
 	case err == nil:
 		return s.settleInvoice(ctx, v.ID)
-	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired:
+	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired, asksBank(err):
 		return s.confirm(ctx, p, v)
 	case status == http.StatusPaymentRequired:
 		return s.declined(ctx, p, v, "Your card was declined.", translate("pay", err).Error())
@@ -192,15 +273,26 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 	return translate("pay the invoice of a top-up", err)
 }
 
+// unpaid tells whether no payment of an invoice has been made or is on its way.
+func (s *Service) unpaid(ctx context.Context, id string) (bool, error) {
+	v, err := s.api.invoices.Get(id, &stripe.InvoiceParams{Params: get(ctx), Expand: stripe.StringSlice([]string{"payment_intent"})})
+	if err != nil {
+		return false, err
+	}
+	paying := v.PaymentIntent != nil && v.PaymentIntent.Status == stripe.PaymentIntentStatusProcessing
+	return v.Status == stripe.InvoiceStatusOpen && !paying, nil
+}
+
+// asksBank tells whether a card was declined because its bank wants to hear the customer.
+func asksBank(err error) bool {
+	said := new(stripe.Error)
+	return errors.As(err, &said) && said.DeclineCode == stripe.DeclineCodeAuthenticationRequired
+}
+
 // confirm gives the customer the page where the bank's question can be answered; nothing is tried again.
 func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
-	_, err := s.ledger.ChangePurchase(ctx, p.ID, func(p *ledger.Purchase) error { p.Problem = ledger.AwaitsCustomer; return nil })
-	if err != nil {
-		return err
-	}
-	_, err = s.ledger.FailTopUp(ctx, p.Account, p.ID, func(t *ledger.TopUp) error {
+	err := s.ledger.AwaitCustomer(ctx, p.ID, func(t *ledger.TopUp) {
 		t.Problem, t.PayURL = "Your bank asks you to confirm the payment.", v.HostedInvoiceURL
-		return nil
 	})
 	if err == nil {
 		err = s.settleInvoice(ctx, v.ID)
@@ -210,7 +302,7 @@ func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Inv
 
 // declined ends a top-up that could not be paid. The wait comes first: once its invoice is void, the next may begin.
 func (s *Service) declined(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice, told, why string) error {
-	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, func(t *ledger.TopUp) {
+	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, true, func(t *ledger.TopUp) {
 		t.Decline(s.cfg.Now(), told)
 		t.PayURL = ""
 	})

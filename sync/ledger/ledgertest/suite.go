@@ -76,6 +76,8 @@ func Run(t *testing.T, d Driver) {
 		{"PaybacksAnyOrder", testPaybacksAnyOrder},
 		{"TopUps", testTopUps},
 		{"TopUpsNotDue", testTopUpsNotDue},
+		{"TopUpsAwaiting", testTopUpsAwaiting},
+		{"TopUpsPaidBack", testTopUpsPaidBack},
 		{"TopUpDeclined", testTopUpDeclined},
 		{"Invoices", testInvoices},
 		{"StripeEvents", testStripeEvents},

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -72,12 +73,102 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 
 	var told []ledger.Notice
 	l.OnNotice(func(_ context.Context, _ *ledger.Tx, n ledger.Notice) error { told = append(told, n); return nil })
-	_, err = l.FailTopUp(ctx, a, first.ID, func(t *ledger.TopUp) error { t.Decline(time.Now(), "declined"); return nil })
+	_, err = l.DeclineTopUp(ctx, first.ID, "declined", true, func(*ledger.TopUp) { t.Error("a purchase that has ended is declined") })
 	must(t, err)
-	diff(t, "told", told, []ledger.Notice{{Account: a, Event: ledger.NoticeTopUpFailed, ID: first.ID, Problem: "declined"}})
+	third := one
+	third.Kind = ledger.PurchaseTopUp
+	third, err = l.AddPurchase(ctx, third)
+	must(t, err)
+	decline := func(u *ledger.TopUp) { u.Decline(time.Now(), "declined") }
+	for range 2 { // the second time changes nothing
+		_, err = l.DeclineTopUp(ctx, third.ID, "card_declined", true, decline)
+		must(t, err)
+	}
+	must(t, l.AwaitCustomer(ctx, third.ID, func(*ledger.TopUp) { t.Error("a declined purchase awaits its customer") }))
+	third, err = l.Purchase(ctx, third.ID)
+	must(t, err)
+	equal(t, "declined", third.TopUpDeclined(), true)
+	if len(told) != 1 || told[0].Event != ledger.NoticeTopUpFailed || told[0].Problem != "declined" {
+		t.Errorf("told %+v", told)
+	}
 	page, err = l.TopUps(ctx, "", 10)
 	must(t, err)
 	equal(t, "enabled while backing off", len(page), 0)
+}
+
+// A payment that waits for the customer is told of with its change, all or nothing, and given up when the customer sets
+// the top-up anew.
+func testTopUpsAwaiting(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	a := account(t, l)
+	set := ledger.TopUp{Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2}
+	_, err := l.SetTopUp(ctx, a, set)
+	must(t, err)
+	_, err = l.SetTopUp(ctx, "nobody", set)
+	want(t, err, ledger.ErrNotFound)
+	p := purchase(a)
+	p.Kind, p.CreatedAt, p.ExpiresAt = ledger.PurchaseTopUp, time.Time{}, time.Now().Add(time.Hour)
+	p, err = l.AddPurchase(ctx, p)
+	must(t, err)
+
+	var told []ledger.Notice
+	failing := true
+	l.OnNotice(func(_ context.Context, _ *ledger.Tx, n ledger.Notice) error {
+		if failing {
+			return ledger.ErrUnavailable
+		}
+		told = append(told, n)
+		return nil
+	})
+	confirm := func(u *ledger.TopUp) { u.Problem, u.PayURL = "confirm", "https://pay.example/i" }
+	want(t, l.AwaitCustomer(ctx, p.ID, confirm), ledger.ErrUnavailable)
+	now, err := l.Purchase(ctx, p.ID)
+	must(t, err)
+	equal(t, "problem", now.Problem, "")
+	failing = false
+	for range 2 {
+		must(t, l.AwaitCustomer(ctx, p.ID, confirm))
+	}
+	u, err := l.TopUp(ctx, a)
+	must(t, err)
+	now, err = l.Purchase(ctx, p.ID)
+	must(t, err)
+	if now.Problem != ledger.AwaitsCustomer || u.PayURL == "" || len(told) != 1 || told[0].PayURL == "" {
+		t.Errorf("purchase is %+v, top-up is %+v, told was %+v", now, u, told)
+	}
+
+	u, err = l.SetTopUp(ctx, a, set)
+	must(t, err)
+	now, err = l.Purchase(ctx, p.ID)
+	must(t, err)
+	if !now.TopUpDeclined() || now.DueAt.IsZero() || u.Problem != "" || u.PayURL != "" || len(told) != 1 {
+		t.Errorf("purchase is %+v, top-up is %+v, told was %+v", now, u, told)
+	}
+}
+
+// Money that went back turns the top-up off: its card would pay for it again. What comes again does not turn it on.
+func testTopUpsPaidBack(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	a := account(t, l)
+	p := bought(t, l, a)
+	_, err := l.SetTopUp(ctx, a, ledger.TopUp{Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2})
+	must(t, err)
+	var told []ledger.Notice
+	l.OnNotice(func(_ context.Context, _ *ledger.Tx, n ledger.Notice) error {
+		if n.Event == ledger.NoticeTopUpFailed {
+			told = append(told, n)
+		}
+		return nil
+	})
+	for i, amount := range []int64{1412, 1000, -1412} {
+		_, _, err = l.TakeBack(ctx, p.ID, ledger.Payback{Reference: fmt.Sprint("re:", i, "-", a), Amount: amount, Currency: "EUR", Reason: "refund"})
+		must(t, err)
+	}
+	u, err := l.TopUp(ctx, a)
+	must(t, err)
+	if u.Enabled || u.Problem == "" || len(told) != 1 || told[0].Problem != u.Problem {
+		t.Errorf("top-up is %+v, told was %+v", u, told)
+	}
 }
 
 // What was due when the balance was looked at need not be due any more.
@@ -144,7 +235,7 @@ func testTopUpDeclined(t *testing.T, l *ledger.Ledger) {
 	equal(t, "declined before", p.TopUpDeclined(), false)
 	decline := func(u *ledger.TopUp) { u.Decline(time.Now(), "declined") }
 	for range 2 {
-		p, err = l.DeclineTopUp(ctx, p.ID, "no money", decline)
+		p, err = l.DeclineTopUp(ctx, p.ID, "no money", true, decline)
 		must(t, err)
 		equal(t, "declined", p.TopUpDeclined(), true)
 		equal(t, "state", p.State, ledger.PurchaseOpen)
@@ -154,14 +245,14 @@ func testTopUpDeclined(t *testing.T, l *ledger.Ledger) {
 	equal(t, "declined times", now.Declined, 1)
 	_, err = l.ChangeTopUp(ctx, a, set)
 	must(t, err)
-	_, err = l.DeclineTopUp(ctx, p.ID, "no money", decline)
+	_, err = l.DeclineTopUp(ctx, p.ID, "no money", true, decline)
 	must(t, err)
 	now, err = l.TopUp(ctx, a)
 	must(t, err)
 	equal(t, "declined times after the customer said again", now.Declined, 0)
 
 	paid := bought(t, l, a)
-	got, err := l.DeclineTopUp(ctx, paid.ID, "no money", decline)
+	got, err := l.DeclineTopUp(ctx, paid.ID, "no money", true, decline)
 	must(t, err)
 	equal(t, "state", got.State, ledger.PurchasePaid)
 	now, err = l.TopUp(ctx, a)

@@ -113,6 +113,18 @@ func ParsePercent(s string) (int64, error) {
 	return int64(rate), nil
 }
 
+// Hundredths reads a percentage of any number of decimals, such as 8.875, rounded half up: to be shown, not to be
+// reckoned with. What is no percentage is 0.
+func Hundredths(s string) int64 {
+	whole, part, _ := strings.Cut(s, ".")
+	part += "000"
+	n, err := strconv.ParseInt(whole+part[:3], 10, 32)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return (n + 5) / 10
+}
+
 // Percent writes hundredths of a percent as people do: 21, 25.5.
 func Percent(rate int64) string {
 	s := fmt.Sprintf("%d.%02d", rate/100, rate%100)

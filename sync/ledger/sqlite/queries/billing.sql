@@ -41,6 +41,9 @@ account, revision, synced, attempts, holder, due_at, problem
 -- name: billing_sync
 SELECT /*=billing_sync_columns*/ FROM billing_sync WHERE account = $1
 
+-- name: billing_sync_failing
+SELECT /*=billing_sync_columns*/ FROM billing_sync WHERE problem <> '' ORDER BY account LIMIT $1
+
 -- One that is due, or that of $4, due now or later.
 -- name: billing_sync_claim
 UPDATE billing_sync SET holder = $1, lease_until = $3
