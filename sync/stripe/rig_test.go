@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +51,7 @@ type rig struct {
 	next     http.RoundTripper
 	desk     *stripe.Desk
 	hooks    *httptest.Server
+	gate     atomic.Pointer[away]
 
 	mu    sync.Mutex
 	shops []*stripe.Service
@@ -102,7 +105,7 @@ func (r *rig) webhook(w http.ResponseWriter, req *http.Request) {
 func (r *rig) config() stripe.Config {
 	return stripe.Config{Key: stripefake.Key, WebhookSecret: secret, URL: r.url, Ledger: r.ledger, Customers: r.desk, Balances: r.balances,
 		Apply: r.balances.apply, PublicURL: "https://pay.example", Origins: []string{site}, Packages: []int64{100, 500},
-		Poll: 200 * time.Millisecond, TopUpEvery: 50 * time.Millisecond, Transport: r.next,
+		Poll: 200 * time.Millisecond, TopUpEvery: 50 * time.Millisecond, Transport: gated{r},
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
@@ -232,12 +235,14 @@ type balances struct {
 	ledger *ledger.Ledger
 	mu     sync.Mutex
 	of     map[string]*held
+	away   bool
 }
 
 type held struct {
-	units credit.Units
-	seq   int64
-	spent credit.Units
+	units     credit.Units
+	seq       int64
+	spent     credit.Units
+	suspended bool
 }
 
 func (b *balances) at(account string) *held {
@@ -266,9 +271,68 @@ func (b *balances) spend(account string, units credit.Units) {
 	b.at(account).spent += units
 }
 
+func (b *balances) suspend(account string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at(account).suspended = true
+}
+
+// down has the store not answer.
+func (b *balances) down(away bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.away = away
+}
+
 func (b *balances) Balance(_ context.Context, account string) (authz.Balance, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.away {
+		return authz.Balance{}, authz.ErrDown
+	}
 	h := b.at(account)
-	return authz.Balance{Available: h.units - h.spent, Granted: h.units, Settled: h.spent, GrantSeq: h.seq}, nil
+	return authz.Balance{Available: h.units - h.spent, Granted: h.units, Settled: h.spent, GrantSeq: h.seq, Suspended: h.suspended}, nil
+}
+
+// away has Stripe refuse requests of a path until it is back.
+func (r *rig) away(pattern string) *away {
+	a := &away{r: r, path: pattern}
+	r.gate.Store(a)
+	return a
+}
+
+type away struct {
+	r       *rig
+	path    string
+	back    atomic.Bool
+	refused atomic.Int64
+}
+
+func (a *away) RoundTrip(req *http.Request) (*http.Response, error) {
+	if match, err := path.Match(a.path, req.URL.Path); err != nil || !match || req.Method != http.MethodPost || a.back.Load() {
+		return a.r.next.RoundTrip(req)
+	}
+	a.refused.Add(1)
+	return nil, errors.New("Stripe is away")
+}
+
+// gaveUp waits until a request was refused as often as it is tried.
+func (a *away) gaveUp() {
+	a.r.t.Helper()
+	services.Eventually(a.r.t, patience, func() error {
+		if n := a.refused.Load(); n < 4 {
+			return fmt.Errorf("Stripe was asked %d times", n)
+		}
+		return nil
+	})
+}
+
+// gated is the way to Stripe, which may be closed.
+type gated struct{ r *rig }
+
+func (g gated) RoundTrip(req *http.Request) (*http.Response, error) {
+	if a := g.r.gate.Load(); a != nil {
+		return a.RoundTrip(req)
+	}
+	return g.r.next.RoundTrip(req)
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Verify func(kind, value string) string
 	// InvoiceAfter is the time from a Checkout payment to its invoice; 0: the invoice is there when the payment is.
 	InvoiceAfter time.Duration
+	// NoInvoiceIntent: the invoice of a Checkout payment does not name the payment, nor the payment the invoice.
+	NoInvoiceIntent bool
 	// NoBrands: Checkout does not know brands_blocked, which is newer than stripe-go v76.
 	NoBrands bool
 	// MeterLag is the time that meter events take to show in summaries.

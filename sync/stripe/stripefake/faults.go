@@ -27,6 +27,7 @@ type Fault struct {
 	Skip       int           // matching requests that pass first
 	Times      int           // requests that fail; default 1
 	Status     int           // of Refuse; default 500
+	Param      string        // of Refuse: the parameter that is refused; "": none is named
 	Keep       bool          // of Refuse: the answer is kept under the idempotency key, as Stripe keeps its own errors
 	RetryAfter time.Duration // of Refuse: header Retry-After, in seconds; 0: none
 	For        time.Duration // of Hang: how long before the connection breaks; 0: until the client gives up
@@ -74,7 +75,7 @@ func (f *Fake) fault(r *http.Request) *Fault {
 
 // refusal is how Stripe words a status.
 func (f *Fake) refusal(fault *Fault, requestID string) (int, []byte) {
-	err := &Error{Status: fault.Status, Type: typeAPI, Message: "An unknown error occurred"}
+	err := &Error{Status: fault.Status, Type: typeAPI, Param: fault.Param, Message: "An unknown error occurred"}
 	if fault.Status < http.StatusInternalServerError {
 		err.Type, err.Message = typeInvalid, "The request was refused on purpose"
 	}

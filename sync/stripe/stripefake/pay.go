@@ -262,10 +262,11 @@ func (f *Fake) invoiceSession(session object, order *checkout, intent object) {
 	f.total(invoice)
 	f.emit("invoice.created", invoice, nil)
 	f.number(invoice)
-	invoice["payment_intent"] = intent.id()
-	f.emit("invoice.finalized", invoice, nil)
 	charge := f.objects[intent.str("latest_charge")]
-	intent["invoice"], charge["invoice"] = invoice.id(), invoice.id()
+	if !f.cfg.NoInvoiceIntent {
+		invoice["payment_intent"], intent["invoice"], charge["invoice"] = intent.id(), invoice.id(), invoice.id()
+	}
+	f.emit("invoice.finalized", invoice, nil)
 	session["invoice"] = invoice.id()
 	f.settle(invoice, charge)
 }
