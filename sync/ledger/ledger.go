@@ -33,6 +33,13 @@ func (l *Ledger) Over(wrap func(Driver) Driver) *Ledger {
 	return &other
 }
 
+// Clock returns the same ledger by another clock: for tests in which days pass.
+func (l *Ledger) Clock(now func() time.Time) *Ledger {
+	other := *l
+	other.now = now
+	return &other
+}
+
 // Close ends the ledger's connections.
 func (l *Ledger) Close() error { return l.db.Close() }
 

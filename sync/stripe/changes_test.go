@@ -79,6 +79,7 @@ func TestDetailsChangeWhilePaying(t *testing.T) {
 
 // A VAT ID is verified while the page is open: it closes, and the next is without VAT.
 func TestVerifiedWhilePaying(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	r.fake.SetTaxIDStatus("DE811569869", "pending")
@@ -256,6 +257,7 @@ func TestOddRates(t *testing.T) {
 
 // The Stripe account is another one than that of the session: the purchase ends some time after it could be paid.
 func TestSessionGone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	acme := r.account("acme")
 	made := r.buy(r.shop(), acme, 100)

@@ -68,6 +68,7 @@ func TestPurchase(t *testing.T) {
 
 // Each kind of buyer: the quote's tax is the invoice's.
 func TestTaxes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	for _, c := range []struct {
@@ -201,6 +202,7 @@ func TestNotConfigured(t *testing.T) {
 
 // A declined card leaves the page open; nobody pays in time and the purchase expires, without any webhook.
 func TestNobodyPays(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.fake.SetDelivery(stripefake.Delivering{Drop: func(string) bool { return true }})
 	s, _ := r.start(func(c *stripe.Config) { c.Expires = 30 * time.Minute })

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -121,34 +122,44 @@ func (r *rig) shop(change ...func(*stripe.Config)) *stripe.Service {
 	return s
 }
 
-// start makes a sidecar's shop that runs until stop or the end of the test.
+// start makes a sidecar's shop that runs, and gets webhooks, until stop or the end of the test.
 func (r *rig) start(change ...func(*stripe.Config)) (s *stripe.Service, stop func()) {
 	r.t.Helper()
 	s = r.shop(change...)
+	halt := r.run(s)
+	unhook := r.hook(s)
+	stop = func() {
+		unhook()
+		halt()
+	}
+	r.t.Cleanup(stop)
+	return s, stop
+}
+
+// run has a shop work until stop.
+func (r *rig) run(s *stripe.Service) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.Run(ctx)
 	}()
-	r.mu.Lock()
-	r.shops = append(r.shops[:len(r.shops):len(r.shops)], s)
-	r.mu.Unlock()
-	stop = sync.OnceFunc(func() {
-		r.mu.Lock()
-		var left []*stripe.Service
-		for _, other := range r.shops {
-			if other != s {
-				left = append(left, other)
-			}
-		}
-		r.shops = left
-		r.mu.Unlock()
+	return func() {
 		cancel()
 		<-done
-	})
-	r.t.Cleanup(stop)
-	return s, stop
+	}
+}
+
+// hook has a shop get webhooks until stop.
+func (r *rig) hook(s *stripe.Service) (stop func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shops = append(slices.Clip(r.shops), s)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.shops = slices.DeleteFunc(slices.Clone(r.shops), func(other *stripe.Service) bool { return other == s })
+	}
 }
 
 func (r *rig) account(id string, change ...func(*ledger.Billing)) string {

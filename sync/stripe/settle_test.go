@@ -65,6 +65,7 @@ func TestTopUpFromBalance(t *testing.T) {
 
 // An invoice that is marked as paid outside of Stripe grants nothing: somebody has to look. It hinders no later top-up.
 func TestTopUpPaidOutside(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	acme, _ := r.saved(s, "acme", stripefake.CardAlwaysAsks)
@@ -212,6 +213,7 @@ func TestCustomerDeletedByEvent(t *testing.T) {
 
 // Whoever knows the address of a PDF can read it: no error has it.
 func TestPDFAddressIsSecret(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start(func(c *stripe.Config) { c.Transport = noPDF{r.next} })
 	acme, _ := r.saved(s, "acme", stripefake.CardVisa)

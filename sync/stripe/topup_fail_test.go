@@ -216,6 +216,7 @@ func TestTopUpRefused(t *testing.T) {
 
 // Somebody marks the invoice as paid otherwise: it is for the operator, and does not hinder later top-ups for ever.
 func TestTopUpPaidOutsideStaysListed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	acme, _ := r.saved(s, "acme", stripefake.CardAlwaysAsks)

@@ -1,13 +1,9 @@
 package stripe_test
 
 import (
-	"context"
 	"fmt"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 )
 
@@ -33,33 +29,10 @@ func topUpKilled(t *testing.T, at int64) int64 {
 	acme, _ := r.saved(s, "acme", stripefake.CardVisa)
 	stopFirst()
 	f := newFreezer(at)
-	dying, stop := r.start(func(c *stripe.Config) {
-		c.Transport, c.Claim, c.Poll = freezing{f, r.next}, time.Second, time.Hour
-		c.Apply = func(ctx context.Context, account string) {
-			f.moment()
-			r.balances.apply(ctx, account)
-			f.moment()
-		}
-	})
-	thaw := sync.OnceFunc(func() { close(f.thaw) })
-	defer func() {
-		thaw()
-		stop()
-	}()
-	r.topUp(dying, acme)
-	r.balances.spend(acme, 90*minute)
-	if at > 0 {
-		select {
-		case <-f.hit:
-		case <-time.After(8 * time.Second):
-			t.Log("it took fewer steps this time")
-		}
-		r.start()
-	}
-	r.spendable(acme, 210*minute)
-	r.quiet()
-	thaw()
-	r.quiet()
+	r.killed(f, func() {
+		r.topUp(s, acme)
+		r.balances.spend(acme, 90*minute)
+	}, func() { r.spendable(acme, 210*minute) })
 	if g := r.granted(acme); g != 300*minute {
 		t.Errorf("granted %d", g)
 	}

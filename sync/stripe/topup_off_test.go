@@ -110,6 +110,7 @@ func TestTopUpCalledOff(t *testing.T) {
 
 // While the balance is not known, nothing is charged.
 func TestTopUpWaitsForBalance(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	acme, _ := r.saved(s, "acme", stripefake.CardVisa)
@@ -135,6 +136,7 @@ func TestTopUpWaitsForBalance(t *testing.T) {
 // The customer hears of a payment to confirm even if the sidecar fails in that moment; and setting the top-up anew gives
 // that payment up, and charges the card as it is now.
 func TestTopUpAwaiting(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	var mu sync.Mutex
 	var told []string

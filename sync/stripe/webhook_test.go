@@ -217,6 +217,7 @@ func TestNoWebhook(t *testing.T) {
 
 // The invoice comes later than the payment, and no event tells of it: the credit does not wait, and the invoice is found.
 func TestLateInvoice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *stripefake.Config) { c.InvoiceAfter = 3 * time.Second })
 	r.fake.SetDelivery(stripefake.Delivering{Drop: func(kind string) bool { return kind != "checkout.session.completed" }})
 	s, _ := r.start(func(c *stripe.Config) { c.Poll = time.Hour })
@@ -237,6 +238,7 @@ func TestLateInvoice(t *testing.T) {
 
 // Stripe away for a while: everything waits, and nothing is lost.
 func TestStripeAway(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, _ := r.start()
 	acme := r.account("acme")
@@ -267,6 +269,7 @@ func TestBrokenCheckout(t *testing.T) {
 
 // A sidecar that dies after committing the purchase: it is completed, or it expires, and nothing is charged.
 func TestUnfinishedCheckout(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	acme := r.account("acme")
 	ctx, cancel := context.WithCancel(t.Context())
