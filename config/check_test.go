@@ -79,6 +79,7 @@ func TestRules(t *testing.T) {
 		{"Stripe limit of half a cent", "stripe: {min_micros: 5005000}", "", "stripe.min_micros", "cents", "multiple of 10000"},
 		{"Stripe package that nobody can buy", "stripe: {packages: [10]}", "", "stripe.packages", "less than stripe.min_micros", "between"},
 		{"Stripe package that is none", "stripe: {packages: [many]}", "", "stripe.packages", "not a number of minutes", "500"},
+		{"Stripe's page has a path", "stripe: {checkout_origin: 'https://pay.example.com/x'}", "", "stripe.checkout_origin", "not a site", "scheme and host"},
 		{"Stripe leads to a page", "stripe: {return_origins: ['https://app.example.com/x']}", "", "stripe.return_origins", "not a site", "scheme and host"},
 		{"Stripe meter of no name", "stripe: {usage: {event: ''}}", "", "stripe.usage.event", "not a name", "ringfence_talk_seconds"},
 		{"Stripe seller", "stripe: {tax: {seller: UK}}", "", "stripe.tax.seller", "not a country code", "GB"},

@@ -35,7 +35,7 @@ func TestEverythingHasADefault(t *testing.T) {
 			RTPPorts: PortRange{20000, 24999}, MaxAnnouncements: 500},
 		Redis: Redis{Partitions: 64, Timeout: 250 * time.Millisecond},
 		Stripe: Stripe{PriceMicros: 70_000, Packages: []string{"100", "500", "1000", "5000"}, MinMicros: 5_000_000, MaxMicros: 10_000_000_000,
-			PollEvery: time.Minute, Tax: StripeTax{Mode: "table", Seller: "NL"},
+			CheckoutOrigin: "https://checkout.stripe.com", PollEvery: time.Minute, Tax: StripeTax{Mode: "table", Seller: "NL"},
 			Usage: StripeUsage{Report: true, Event: "ringfence_talk_seconds", Settle: 10 * time.Minute, Rate: 10}},
 		Notify: Notify{Timeout: 10 * time.Second, GiveUpAfter: 24 * time.Hour, Keep: 168 * time.Hour, KeepDead: 720 * time.Hour},
 		SMTP:   SMTP{TLS: "starttls", Timeout: 30 * time.Second},

@@ -13,14 +13,15 @@ type Stripe struct {
 	WebhookSecret Secret `koanf:"webhook_secret" doc:"Signing secret of the webhook endpoint (whsec_...)"`
 	URL           URL    `koanf:"url" doc:"Another API base, for tests. Empty: Stripe's own"`
 
-	PriceMicros   int64         `koanf:"price_micros" default:"70000" min:"1" max:"1000000000" doc:"Price of a credit (a minute at the base rate) without VAT, in millionths of a euro"`
-	Packages      []string      `koanf:"packages" default:"100,500,1000,5000" doc:"Amounts that are offered, in whole minutes; any other between the limits can be bought too"`
-	MinMicros     int64         `koanf:"min_micros" default:"5000000" min:"500000" max:"1000000000000" doc:"Smallest purchase without VAT, in millionths of a euro, whole cents"`
-	MaxMicros     int64         `koanf:"max_micros" default:"10000000000" min:"500000" max:"1000000000000" doc:"Largest purchase without VAT, in millionths of a euro, whole cents"`
-	ReturnOrigins []string      `koanf:"return_origins" doc:"Sites besides public.url that a purchase may lead back to, such as https://app.example.com"`
-	PollEvery     time.Duration `koanf:"poll_every" default:"60s" min:"1s" max:"24h" doc:"How often Stripe's list of events is read for what no webhook brought"`
-	Tax           StripeTax     `koanf:"tax"`
-	Usage         StripeUsage   `koanf:"usage"`
+	PriceMicros    int64         `koanf:"price_micros" default:"70000" min:"1" max:"1000000000" doc:"Price of a credit (a minute at the base rate) without VAT, in millionths of a euro"`
+	Packages       []string      `koanf:"packages" default:"100,500,1000,5000" doc:"Amounts that are offered, in whole minutes; any other between the limits can be bought too"`
+	MinMicros      int64         `koanf:"min_micros" default:"5000000" min:"500000" max:"1000000000000" doc:"Smallest purchase without VAT, in millionths of a euro, whole cents"`
+	MaxMicros      int64         `koanf:"max_micros" default:"10000000000" min:"500000" max:"1000000000000" doc:"Largest purchase without VAT, in millionths of a euro, whole cents"`
+	ReturnOrigins  []string      `koanf:"return_origins" doc:"Sites besides public.url that a purchase may lead back to, such as https://app.example.com"`
+	CheckoutOrigin string        `koanf:"checkout_origin" default:"https://checkout.stripe.com" doc:"Site of Stripe's payment page, which the billing page sends browsers to; another one with a domain of your own at Stripe"`
+	PollEvery      time.Duration `koanf:"poll_every" default:"60s" min:"1s" max:"24h" doc:"How often Stripe's list of events is read for what no webhook brought"`
+	Tax            StripeTax     `koanf:"tax"`
+	Usage          StripeUsage   `koanf:"usage"`
 }
 
 // StripeTax says which VAT a purchase bears.
@@ -53,12 +54,18 @@ func (c checker) stripe() {
 	}
 	c.stripeAmounts()
 	for _, o := range s.ReturnOrigins {
-		if u, err := url.Parse(o); c.sound("stripe.return_origins") && (webURL(URL(o)) != nil || err != nil || u.Path != "" && u.Path != "/") {
-			c.fail("stripe.return_origins", shorten(o), "is not a site", "write scheme and host alone, like https://app.example.com")
-		}
+		c.site("stripe.return_origins", o)
 	}
+	c.site("stripe.checkout_origin", s.CheckoutOrigin)
 	c.country("stripe.tax.seller", s.Tax.Seller)
 	c.usage()
+}
+
+// site checks an origin: scheme and host.
+func (c checker) site(key, o string) {
+	if u, err := url.Parse(o); c.sound(key) && (webURL(URL(o)) != nil || err != nil || u.Path != "" && u.Path != "/") {
+		c.fail(key, shorten(o), "is not a site", "write scheme and host alone, like https://app.example.com")
+	}
 }
 
 const microsPerCent = 10_000

@@ -69,7 +69,7 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var field *ledger.FieldError
 	switch {
 	case errors.As(err, &field):
-		writeError(w, &apiError{status: http.StatusBadRequest, code: codeInvalid, param: field.Field, message: field.Message})
+		writeError(w, &apiError{status: http.StatusBadRequest, code: codeOfField(field), param: field.Field, message: field.Message})
 	case errors.Is(err, ErrNotConfigured):
 		writeError(w, &apiError{status: http.StatusServiceUnavailable, code: codeUnavailable, message: "Credit cannot be bought here: no payment provider is configured."})
 	case errors.Is(err, ledger.ErrNotFound):
@@ -90,6 +90,14 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.Error("request of the shop failed", "path", r.URL.Path, logError, err)
 		writeError(w, &apiError{status: http.StatusInternalServerError, code: codeInternal, message: "Something went wrong on our side."})
 	}
+}
+
+// codeOfField is the code of an error about a field.
+func codeOfField(f *ledger.FieldError) string {
+	if f.Message == required || f.Message == sayHowMuch {
+		return codeMissing
+	}
+	return codeInvalid
 }
 
 // Route is a resource of the public API, answered behind its API keys and limits.

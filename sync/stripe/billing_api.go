@@ -176,11 +176,7 @@ func writeFieldErrors(w http.ResponseWriter, fields []*ledger.FieldError) {
 	}
 	list := make([]one, 0, len(fields))
 	for _, f := range fields {
-		code := codeInvalid
-		if f.Message == required {
-			code = codeMissing
-		}
-		list = append(list, one{code, f.Message, f.Field})
+		list = append(list, one{codeOfField(f), f.Message, f.Field})
 	}
 	body := struct {
 		one

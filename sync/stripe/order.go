@@ -23,6 +23,8 @@ type Order struct {
 const (
 	fieldMinutes = "amount_minutes"
 	fieldMoney   = "amount_eur"
+
+	sayHowMuch = "Say how much: " + fieldMinutes + " or " + fieldMoney + "."
 )
 
 // amount is what an order comes to: units, and their price without VAT in cents.
@@ -35,7 +37,7 @@ func (s *Service) amount(o Order) (credit.Units, int64, error) {
 	case o.Money != "":
 		return s.amountOfMoney(o.Money)
 	}
-	return 0, 0, badField(fieldMinutes, "Say how much: %s or %s.", fieldMinutes, fieldMoney)
+	return 0, 0, badField(fieldMinutes, sayHowMuch)
 }
 
 // amountOfMinutes rounds the price up to the cent: a cent never buys more than a cent's worth.

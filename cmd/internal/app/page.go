@@ -18,9 +18,6 @@ import (
 	"github.com/hmsovereign/ringfence/sync/stripe"
 )
 
-// checkoutOrigin is where Stripe's payment page is.
-const checkoutOrigin = "https://checkout.stripe.com"
-
 // openPage makes the billing page. Without a Stripe key it sells nothing, and shows the rest.
 func (a *App) openPage() (err error) {
 	c := page.Config{Directory: a.Directory, Sessions: a.Ledger, KeyLookup: a.Ledger, Keys: account.NewKeys(a.Ledger, a.api.Invalidate, nil, a.log),
@@ -30,7 +27,7 @@ func (a *App) openPage() (err error) {
 	if a.shop.Configured() {
 		s := pageShop{a}
 		c.Shop, c.TopUps, c.Invoices = s, s, s
-		c.FormAction = []string{checkoutOrigin}
+		c.FormAction = []string{strings.TrimSuffix(a.cfg.Stripe.CheckoutOrigin, "/")}
 		if u, err := url.Parse(a.cfg.Stripe.URL.Reveal()); err == nil && u.Host != "" {
 			c.FormAction = append(c.FormAction, u.Scheme+"://"+u.Host)
 		}

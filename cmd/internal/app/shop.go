@@ -105,7 +105,7 @@ func (a *App) shopAdmin(add func(string, http.HandlerFunc)) {
 		if text := r.URL.Query().Get("hours"); text != "" {
 			var err error
 			if hours, err = strconv.ParseInt(text, 10, 64); err != nil || hours < 1 || hours > 24*30 {
-				refuse(w, http.StatusBadRequest, "invalid_request", "hours is a whole number from 1 to 720", "hours")
+				refuse(w, http.StatusBadRequest, "invalid_request", "must be a whole number from 1 to 720", "hours")
 				return
 			}
 		}

@@ -190,7 +190,7 @@ func (p *Page) buy(v *visit) error {
 		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
 	}
 	if !p.payable(to) {
-		p.cfg.Log.Error("the payment page is at an address that browsers are not sent to", logAccount, v.account.ID)
+		p.cfg.Log.Error("the payment page is on a site that browsers are not sent to: name it in stripe.checkout_origin", logAccount, v.account.ID)
 		return errInternal
 	}
 	return v.redirect(to)
