@@ -61,6 +61,33 @@ func TestRedisAwayAndBack(t *testing.T) {
 	})
 }
 
+// A switch repeats its events until they are worked, faster than a slow Redis
+// works them: they wait once each, and have their effect once.
+func TestRepeatedEventsWaitOnce(t *testing.T) {
+	metered(t, &fakeSwitch{}, func(r *rig) {
+		r.account("acme", 10_000)
+		r.place("acme", "c1")
+		at := time.Now().UnixMilli()
+		r.wait(10 * time.Second)
+		r.store.down.Store(true)
+		for range 100 {
+			for _, e := range []authz.Event{{Type: authz.EventAnswered, At: at + 1000}, {Type: authz.EventEnded, AnsweredAt: at + 1000, EndedAt: at + 8000}} {
+				e.Key, e.Account = key("c1"), "acme"
+				res, err := r.m.Event(t.Context(), e)
+				must(t, err)
+				equal(t, "kept", res.Kept, true)
+			}
+		}
+		equal(t, "backlog", r.m.Stats().Backlog, 2)
+		r.wait(10 * time.Second)
+		r.store.down.Store(false)
+		r.wait(10 * time.Second)
+		equal(t, "backlog", r.m.Stats().Backlog, 0)
+		equal(t, "records", len(r.records()), 1)
+		equal(t, "talk", r.settled("c1").TalkMS, 7000)
+	})
+}
+
 // settled gives a call's record.
 func (r *rig) settled(id string) authz.Record {
 	r.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,7 +96,8 @@ func (b *backlog) keep(e entry, need, now int64) bool {
 }
 
 // push adds an entry to a line; b is locked. An adoption goes first: what waits
-// is of the call that it takes in. Of heartbeats only the latest counts.
+// is of the call that it takes in. Of heartbeats only the latest counts, and of
+// what a switch repeats until it is worked the first.
 func (b *backlog) push(l *line, e entry) {
 	e.at = nowMS()
 	if e.hold != nil {
@@ -120,8 +122,17 @@ func (b *backlog) push(l *line, e entry) {
 		l.entries[n-1] = e
 		return
 	}
+	if e.ev.Type != authz.EventHeartbeat && slices.ContainsFunc(l.entries, func(was entry) bool { return was.hold == nil && repeats(e.ev, was.ev) }) {
+		return
+	}
 	l.entries = append(l.entries, e)
 	b.entries++
+}
+
+// repeats tells whether a switch has sent an event twice.
+func repeats(a, b authz.Event) bool {
+	a.ReceivedAt = b.ReceivedAt
+	return a == b
 }
 
 // wait is how long until a line is tried again, ms.
