@@ -9,6 +9,7 @@ import (
 	"github.com/stripe/stripe-go/v76"
 
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe/usage"
 )
 
 // Errors of this package; input that cannot be accepted is a *ledger.FieldError, and what the ledger says is its own.
@@ -17,8 +18,8 @@ var (
 	ErrNotConfigured = errors.New("credit cannot be bought here: no payment provider is configured")
 	// ErrUnavailable: Stripe does not answer, or not now.
 	ErrUnavailable = errors.New("the payment provider does not answer right now")
-	// ErrRefused: Stripe answers that the request cannot be, whatever the customer's input was.
-	ErrRefused = errors.New("the payment provider refuses the request")
+	// ErrRefused: Stripe answers that the request cannot be, whatever the customer's input was. It is that of package usage.
+	ErrRefused = usage.ErrRefused
 	// ErrUsed: the idempotency key of a customer's request was used before, and cannot be again.
 	ErrUsed = errors.New("the idempotency key was used before")
 	// ErrKey: Stripe does not accept the key, or not for this; the operator has to look. It is an ErrUnavailable, as it

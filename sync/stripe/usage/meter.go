@@ -26,8 +26,9 @@ const EventName = "ringfence_talk_seconds"
 var (
 	// ErrRefused: Stripe has not worked the request, and says why.
 	ErrRefused = errors.New("the payment provider refuses the request")
-	// ErrBusy: Stripe has not worked the request, and will later. It is an ErrRefused.
-	ErrBusy = fmt.Errorf("%w: too many requests", ErrRefused)
+	// ErrNotNow: Stripe has not worked the request, since it cannot be reached or has too many, and will later, as with any
+	// other request. It is an ErrRefused.
+	ErrNotNow = fmt.Errorf("%w: not now", ErrRefused)
 	// ErrKnown: Stripe has an event of that identifier already.
 	ErrKnown = errors.New("the payment provider has the event already")
 	// ErrMeter: there is no meter, or it is not one that this program can use.
@@ -68,7 +69,7 @@ type Event struct {
 	At         time.Time
 }
 
-// Send sends an event. Errors: ErrRefused, ErrBusy, ErrMeter: it did not arrive; ErrKnown: it did before; any other:
+// Send sends an event. Errors: ErrRefused, ErrNotNow, ErrMeter: it did not arrive; ErrKnown: it did before; any other:
 // nobody knows.
 func (m *Meter) Send(ctx context.Context, e Event) error {
 	is, err := m.find(ctx)
@@ -95,7 +96,7 @@ func (m *Meter) sent(err error) error {
 	case errors.As(err, &said):
 		return m.judge(said)
 	case errors.As(err, &dialed) && dialed.Op == "dial":
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return fmt.Errorf("%w: %w", ErrNotNow, err)
 	}
 	return err
 }
@@ -106,7 +107,7 @@ func (m *Meter) judge(said *stripe.Error) error {
 	text := describe(said)
 	switch status := said.HTTPStatusCode; {
 	case status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: %s", ErrBusy, text)
+		return fmt.Errorf("%w: %s", ErrNotNow, text)
 	case status == http.StatusConflict || status >= http.StatusInternalServerError:
 		return errors.New(text)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -136,7 +137,7 @@ func describe(e *stripe.Error) string {
 }
 
 // Sum is what a customer's events of a minute add up to, as far as Stripe has counted them. Errors: ErrRefused (that
-// customer or minute), ErrBusy, ErrMeter; any other: Stripe does not answer.
+// customer or minute), ErrNotNow, ErrMeter; any other: Stripe does not answer.
 func (m *Meter) Sum(ctx context.Context, customer string, minute time.Time) (int64, error) {
 	is, err := m.find(ctx)
 	if err != nil {
@@ -163,7 +164,7 @@ func (m *Meter) read(err error) error {
 	return err
 }
 
-// find finds the meter, and remembers it. Errors: ErrMeter.
+// find finds the meter, and remembers it. Errors: ErrMeter, ErrNotNow.
 func (m *Meter) find(ctx context.Context) (*stripe.BillingMeter, error) {
 	m.mu.Lock()
 	found := m.found
@@ -178,7 +179,7 @@ func (m *Meter) find(ctx context.Context) (*stripe.BillingMeter, error) {
 		}
 	}
 	if err := list.Err(); err != nil {
-		return nil, fmt.Errorf("list meters: %w", m.read(err))
+		return nil, fmt.Errorf("%w: list meters: %w", ErrNotNow, m.read(err))
 	}
 	if found == nil {
 		return nil, fmt.Errorf("%w: there is no active one for events named %q: make it in Stripe, with the aggregation sum (ringfence stripe shows what is missing)", ErrMeter, m.name)

@@ -39,6 +39,7 @@ type rig struct {
 	ledger *ledger.Ledger
 	fake   *stripefake.Fake
 	meter  *usage.Meter
+	fresh  func() *usage.Meter // one that has not been found yet
 	http   *http.Client
 	book   *flaky
 }
@@ -131,7 +132,10 @@ func newRigOver(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *r
 		return sdk.GetBackendWithConfig(sdk.APIBackend, &sdk.BackendConfig{HTTPClient: &http.Client{Timeout: 5 * time.Second, Transport: transport},
 			URL: sdk.String(url), MaxNetworkRetries: sdk.Int64(0), EnableTelemetry: sdk.Bool(false), LeveledLogger: &sdk.LeveledLogger{Level: sdk.LevelNull}})
 	}
-	r.meter = usage.NewMeter(backend(over(usage.Once(plain))), backend(over(plain)), stripefake.Key, "")
+	r.fresh = func() *usage.Meter {
+		return usage.NewMeter(backend(over(usage.Once(plain))), backend(over(plain)), stripefake.Key, "")
+	}
+	r.meter = r.fresh()
 	must(t, r.meter.Create(t.Context()))
 	return r
 }

@@ -32,7 +32,8 @@ type Book interface {
 type Config struct {
 	Book   Book
 	Stripe Stripe
-	// Customer gives an account's customer at Stripe, which is made where there is none.
+	// Customer gives an account's customer at Stripe, which is made where there is none. Errors: ErrRefused (that
+	// account's); any other: none can be had now.
 	Customer func(ctx context.Context, account string) (string, error)
 
 	Every  time.Duration // between two rounds, 1 min
@@ -167,7 +168,7 @@ func (r *Reporter) save(ctx context.Context, b ledger.UsageBatch) error {
 func (r *Reporter) work(ctx context.Context, b ledger.UsageBatch) error {
 	customer, err := r.ask(ctx, func(ctx context.Context) (string, error) { return r.cfg.Customer(ctx, b.Account) })
 	if err != nil {
-		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), firstPause, false)
+		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), firstPause, !itsOwn(err))
 	}
 	if b.State == ledger.UsageFrozen {
 		return r.send(ctx, b, customer)
@@ -240,7 +241,7 @@ func (r *Reporter) send(ctx context.Context, was ledger.UsageBatch, customer str
 
 // itsOwn tells whether an error is that of one batch, and others may do better.
 func itsOwn(err error) bool {
-	return errors.Is(err, ErrRefused) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrMeter)
+	return errors.Is(err, ErrRefused) && !errors.Is(err, ErrNotNow) && !errors.Is(err, ErrMeter)
 }
 
 // look looks for a batch that may be with Stripe in its minute.

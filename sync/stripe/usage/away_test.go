@@ -1,0 +1,90 @@
+package usage_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
+	"github.com/hmsovereign/ringfence/sync/stripe/usage"
+)
+
+// A Stripe that cannot be reached ends a round at its first batch, with an error and no word on that batch; the batch has
+// not been sent.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		found bool // the meter, before
+		away  func(*rig) error
+	}{
+		"nobody listens":                  {true, func(r *rig) error { return r.fake.Close() }},
+		"nobody listens, meter not found": {false, func(r *rig) error { return r.fake.Close() }},
+		"no answer to what meters are":    {false, func(r *rig) error { return r.failing("/v1/billing/meters", 500) }},
+		"a refusal to what meters are":    {false, func(r *rig) error { return r.failing("/v1/billing/meters", 400) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newFastRig(t)
+			a := r.account(t)
+			for range 3 {
+				b := r.account(t)
+				r.ingest(t, call(b, r.lastHour(), 84))
+			}
+			r.ingest(t, call(a, r.lastHour(), 84))
+			meter := r.meter
+			if !c.found {
+				meter = r.fresh()
+			}
+			must(t, c.away(r))
+			var log bytes.Buffer
+			reporter := usage.New(usage.Config{Book: r.book, Stripe: meter, Customer: r.customer, Rate: 1e6, Now: r.fake.Now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			if err := reporter.Round(t.Context()); !errors.Is(err, usage.ErrNotNow) || !errors.Is(err, usage.ErrRefused) {
+				t.Errorf("the round ended with %v", err)
+			}
+			if log.Len() > 0 {
+				t.Errorf("said of batches: %s", log.String())
+			}
+			queue, err := r.ledger.UsageQueue(t.Context())
+			must(t, err)
+			if len(queue) != 1 || queue[0].State != ledger.UsageFrozen || queue[0].Batches != 4 {
+				t.Errorf("what waits is %+v", queue)
+			}
+		})
+	}
+}
+
+// An account whose customer Stripe refuses keeps no other back; where no customer can be had, the round ends.
+func TestNoCustomer(t *testing.T) {
+	t.Parallel()
+	r := newFastRig(t)
+	a, b := r.account(t), r.account(t)
+	r.ingest(t, call(a, r.lastHour().Add(-time.Hour), 84), call(b, r.lastHour(), 5))
+	why := fmt.Errorf("%w: no", usage.ErrRefused)
+	reporter := usage.New(usage.Config{Book: r.book, Stripe: r.meter, Rate: 1e6, Now: r.fake.Now, Customer: func(ctx context.Context, account string) (string, error) {
+		if account == a {
+			return "", why
+		}
+		return r.customer(ctx, account)
+	}})
+	must(t, reporter.Round(t.Context()))
+	if r.has(t, a) != 0 || r.has(t, b) != 5 {
+		t.Errorf("Stripe has %d and %d seconds", r.has(t, a), r.has(t, b))
+	}
+	why = errors.New("Stripe does not answer")
+	r.fake.Advance(2 * time.Hour)
+	if err := reporter.Round(t.Context()); !errors.Is(err, why) {
+		t.Errorf("the round ended with %v", err)
+	}
+}
+
+// failing has Stripe refuse all requests for a path.
+func (r *rig) failing(path string, status int) error {
+	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Method: http.MethodGet, Path: path, Status: status, Times: 1 << 30})
+	return nil
+}
