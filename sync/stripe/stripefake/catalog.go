@@ -133,3 +133,53 @@ func (f *Fake) AddPrice(meter, currency string, unitAmount int64) string {
 		},
 	}).id()
 }
+
+// SetPrice says what a price is in a currency, its own or a further one: an amount for each unit of usage, or several for
+// tiers of 100 units.
+func (f *Fake) SetPrice(price, currency string, unitAmounts ...int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	option := object{"custom_unit_amount": nil, "tax_behavior": "unspecified", "tiers": nil, "unit_amount": nil, "unit_amount_decimal": nil}
+	if len(unitAmounts) == 1 {
+		option.set(object{"unit_amount": unitAmounts[0], "unit_amount_decimal": itoa(unitAmounts[0])})
+	} else {
+		tiers := make([]any, len(unitAmounts))
+		for i, amount := range unitAmounts {
+			tiers[i] = object{"flat_amount": nil, "flat_amount_decimal": nil, "unit_amount": amount, "unit_amount_decimal": itoa(amount), "up_to": int64(100 * (i + 1))}
+		}
+		tiers[len(tiers)-1].(object)["up_to"] = nil
+		option["tiers"] = tiers
+	}
+	o := f.objects[price]
+	if currency == o.str("currency") {
+		o.set(object{"unit_amount": option["unit_amount"], "unit_amount_decimal": option["unit_amount_decimal"]})
+		if len(unitAmounts) > 1 {
+			o.set(object{"billing_scheme": "tiered", "tiers_mode": "graduated"})
+		}
+	}
+	if f.options[price] == nil {
+		f.options[price] = object{}
+	}
+	f.options[price][currency] = option
+}
+
+// includeOptions puts into a price what Stripe does only on request: its tiers, its amounts in each currency, and their
+// tiers.
+func (f *Fake) includeOptions(o object, path []string) {
+	options := f.options[o.id()]
+	switch path[0] {
+	case "tiers":
+		o["tiers"] = clone(options.sub(o.str("currency"))["tiers"])
+	case "currency_options":
+		if o["currency_options"] == nil {
+			all := clone(options)
+			for currency := range all {
+				delete(all.sub(currency), "tiers")
+			}
+			o["currency_options"] = all
+		}
+		if len(path) == 3 && path[2] == "tiers" && options.sub(path[1]) != nil {
+			o.sub("currency_options").sub(path[1])["tiers"] = clone(options.sub(path[1])["tiers"])
+		}
+	}
+}

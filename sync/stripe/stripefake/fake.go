@@ -81,6 +81,7 @@ type Fake struct {
 	numbers     int64                // invoices finalized
 	rates       map[string]string    // tax rates made for automatic tax
 	calculated  map[string][]any     // line items of tax calculations
+	options     map[string]object    // of prices: what they are in each currency
 	taxSettings object               // set by SetTaxSettings
 	verdicts    map[string]string    // set by SetTaxIDStatus, by value
 	usage       []*usage
@@ -132,7 +133,7 @@ func New(cfg Config) (*Fake, error) {
 		rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), shapes: shapes,
 		objects: make(map[string]object), kinds: make(map[string][]string),
 		answers: make(map[string]*answer), cards: make(map[string]*card), carts: make(map[string]*cart),
-		drafts: make(map[string]*cart), orders: make(map[string]*checkout), usageIDs: make(map[string]time.Time), rates: make(map[string]string), calculated: make(map[string][]any), loose: make(map[string]*line),
+		drafts: make(map[string]*cart), orders: make(map[string]*checkout), usageIDs: make(map[string]time.Time), rates: make(map[string]string), calculated: make(map[string][]any), options: make(map[string]object), loose: make(map[string]*line),
 		verdicts: make(map[string]string), delivery: Delivering{Retry: true},
 	}
 	f.account = f.shape("account").set(object{

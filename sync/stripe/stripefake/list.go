@@ -104,6 +104,9 @@ func (f *Fake) expandPath(value any, parts []string) bool {
 		return true
 	case object:
 		name := parts[0]
+		if v.str("object") == "price" {
+			f.includeOptions(v, parts)
+		}
 		if included, ok := f.included(v, name); ok {
 			v[name] = included
 		}

@@ -224,8 +224,8 @@ func (m *Meter) Create(ctx context.Context) error {
 	return err
 }
 
-// Check tells whether the meter exists and is of the right kind, and that no price above zero hangs on it, by which
-// customers would pay twice. Errors: ErrMeter, with what to do; any other: Stripe does not answer.
+// Check tells whether the meter exists and is of the right kind, and that no price above zero hangs on it, in any currency,
+// by which customers would pay twice. Errors: ErrMeter, with what to do; any other: Stripe does not answer.
 func (m *Meter) Check(ctx context.Context) error {
 	m.forget()
 	is, err := m.find(ctx)
@@ -233,6 +233,7 @@ func (m *Meter) Check(ctx context.Context) error {
 		return err
 	}
 	params := &stripe.PriceListParams{ListParams: stripe.ListParams{Context: ctx, Limit: stripe.Int64(pageSize)}, Recurring: &stripe.PriceListRecurringParams{Meter: stripe.String(is.ID)}}
+	params.AddExpand("data.currency_options")
 	list := m.prices.List(params)
 	var errs []error
 	for list.Next() {
@@ -243,6 +244,9 @@ func (m *Meter) Check(ctx context.Context) error {
 		if p.BillingScheme == stripe.PriceBillingSchemeTiered {
 			whole := &stripe.PriceParams{Params: stripe.Params{Context: ctx}}
 			whole.AddExpand("tiers")
+			for currency := range p.CurrencyOptions {
+				whole.AddExpand("currency_options." + currency + ".tiers")
+			}
 			if p, err = m.prices.Get(p.ID, whole); err != nil {
 				return fmt.Errorf("read a price of meter %s: %w", is.ID, m.read(err))
 			}
@@ -257,7 +261,7 @@ func (m *Meter) Check(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// costs tells whether a price has anything above zero.
+// costs tells whether a price has anything above zero, in any currency.
 func costs(p *stripe.Price) bool {
 	if p.UnitAmount > 0 || p.UnitAmountDecimal > 0 {
 		return true
@@ -265,6 +269,16 @@ func costs(p *stripe.Price) bool {
 	for _, t := range p.Tiers {
 		if t.FlatAmount > 0 || t.FlatAmountDecimal > 0 || t.UnitAmount > 0 || t.UnitAmountDecimal > 0 {
 			return true
+		}
+	}
+	for _, o := range p.CurrencyOptions {
+		if o.UnitAmount > 0 || o.UnitAmountDecimal > 0 {
+			return true
+		}
+		for _, t := range o.Tiers {
+			if t.FlatAmount > 0 || t.FlatAmountDecimal > 0 || t.UnitAmount > 0 || t.UnitAmountDecimal > 0 {
+				return true
+			}
 		}
 	}
 	return false
