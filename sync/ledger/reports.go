@@ -42,7 +42,7 @@ type UsageBatch struct {
 	Minute     time.Time // the event's time; no other batch of the account has the same
 	State      UsageState
 	Attempts   int64
-	SentAt     time.Time // the last attempt that may have arrived; zero: none
+	SentAt     time.Time // the first attempt that may have arrived; zero: none
 	AbsentAt   time.Time // since when the minute has been empty all the same; zero: not known to be
 	DueAt      time.Time // when it is looked at next; zero: never
 	Problem    string    // of the last attempt or look; empty: none
@@ -307,13 +307,14 @@ func (l *Ledger) ClaimUsage(ctx context.Context, now time.Time, lease time.Durat
 	return claimed, wrap("claim usage batches", err)
 }
 
-// BeginUsage notes that a claimed batch is about to be sent, before it is. One whose minute lies before oldest gets a
-// minute of the present; its Hour still says when the calls were. Errors: ErrConflict (the claim is over).
+// BeginUsage notes that a claimed batch is about to be sent, before it is. One of which no attempt may have arrived
+// (SentAt), and whose minute lies before oldest, gets a minute of the present; its Hour still says when the calls were.
+// Any other keeps its minute, which alone can tell whether it is with Stripe. Errors: ErrConflict (the claim is over).
 func (l *Ledger) BeginUsage(ctx context.Context, b UsageBatch, now, oldest time.Time) (UsageBatch, error) {
 	var begun UsageBatch
 	err := l.Update(ctx, func(tx *Tx) error {
 		minute := b.Minute
-		if minute.Before(oldest) {
+		if b.SentAt.IsZero() && minute.Before(oldest) {
 			_, err := tx.lockTotals(ctx, b.Account)
 			if err != nil {
 				return err
@@ -326,7 +327,7 @@ func (l *Ledger) BeginUsage(ctx context.Context, b UsageBatch, now, oldest time.
 			}
 		}
 		var err error
-		begun, err = one(ctx, tx.c, tx.sql.UsageBegin, []any{b.Identifier, b.holder, minute, kept(now)}, readUsage)
+		begun, err = one(ctx, tx.c, tx.sql.UsageBegin, []any{b.Identifier, b.holder, minute, kept(cmp.Or(b.SentAt, now))}, readUsage)
 		return err
 	})
 	if errors.Is(err, ErrNotFound) {

@@ -193,6 +193,13 @@ func testUsageClaims(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	equal(t, "claimed after 36 days", len(again), 5)
 	for _, was := range again {
+		if was.Identifier == b.Identifier {
+			// One that may have arrived keeps its minute until it is known not to have.
+			kept, err := l.BeginUsage(ctx, was, old, old.AddDate(0, 0, -35))
+			must(t, err)
+			diff(t, "may have arrived", []any{kept.Minute, kept.SentAt, kept.Attempts}, []any{was.Minute, now, int64(2)})
+			was.SentAt = time.Time{}
+		}
 		b, err := l.BeginUsage(ctx, was, old, old.AddDate(0, 0, -35))
 		must(t, err)
 		if old.Sub(b.Minute) > 5*time.Minute || b.Minute.After(old) || b.Hour != was.Hour || b.Identifier != was.Identifier {

@@ -10,19 +10,24 @@
 //
 //	         begun, then sent             minute = seconds
 //	frozen -------------------> sent -------------------------> proven
-//	   ^                       / | ^ \                             ^
-//	   +----------------------+  | |  \ something else is there:   |
-//	    refused, never unsure    | |   v somebody has to look      |
-//	                             | |  wrong --- looked at hourly --+
-//	    minute empty for an hour | |
-//	               sent again <--+-+--> known: Stripe has its identifier, so that it only waits, three days
+//	^  ^                       / | ^ \                             ^
+//	|  +----------------------+  | |  \ something else is there:   |
+//	|   refused, never unsure    | |   v somebody has to look      |
+//	|                            | |  wrong --- looked at hourly --+
+//	|   minute empty for an hour | |
+//	|     and it is safe to send | |
+//	|                 once more  +-+--> known: Stripe has its identifier, so that it only waits
+//	|                              |      |
+//	+------------------------------+------+
+//	      minute empty for three days
 //
 // Stripe forgets an event's identifier after a day and takes no event older than 35 days, so neither can prove that a
 // batch has arrived. Its minute does: batches of a customer have distinct minutes as their events' times, inside the
 // hour that they are of, and Stripe sums a customer's minute up. Those sums lag behind; so an event counts as missing
 // only when its minute has been empty for an hour after the last attempt, and is sent again under the same identifier,
-// which Stripe refuses a second time within a day. A batch that Stripe takes no more for its age gets a minute of the
-// present, once its old one is proven empty; the ledger keeps the hour it is of.
+// which Stripe refuses a second time within a day. Where that refuses nothing any more, since the first attempt was a day
+// ago or its minute is too old for Stripe, an event counts as missing when its minute has been empty for three days. Only
+// then does a batch that Stripe takes no more for its age get a minute of the present; the ledger keeps the hour it is of.
 //
 // # Several sidecars
 //

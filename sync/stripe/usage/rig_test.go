@@ -244,7 +244,7 @@ func (r *rig) settled(t fataler, reporters ...*usage.Reporter) {
 	ctx := context.Background()
 	r.fake.ClearFaults()
 	r.book.set()
-	for range 200 {
+	for i := range 200 {
 		for _, reporter := range reporters {
 			if err := reporter.Round(ctx); err != nil {
 				t.Fatalf("%v", err)
@@ -257,7 +257,11 @@ func (r *rig) settled(t fataler, reporters ...*usage.Reporter) {
 		if len(queue) == 0 {
 			return
 		}
-		r.fake.Advance(10 * time.Minute)
+		if i < 60 {
+			r.fake.Advance(10 * time.Minute)
+		} else {
+			r.fake.Advance(time.Hour)
+		}
 	}
 	queue, _ := r.ledger.UsageQueue(ctx)
 	t.Fatalf("never settled: %+v", queue)

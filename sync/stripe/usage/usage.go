@@ -41,7 +41,7 @@ type Config struct {
 	Rate   float64       // requests to Stripe a second, 10
 	Look   time.Duration // after an event was sent, and between two looks at its minute, 10 min
 	Absent time.Duration // how long a minute has to be empty for its event to be sent again, 1 h
-	Known  time.Duration // the same where Stripe has said that it has the event, 3 days
+	Known  time.Duration // the same where Stripe says that it has the event, or would not know it again, 3 days
 	Oldest time.Duration // age up to which Stripe takes an event, 34 days: a day less than it says
 	Lease  time.Duration // how long a batch is claimed, 5 min
 
@@ -75,6 +75,7 @@ const (
 	oneRequest = 20 * time.Second
 	firstPause = time.Minute // after a failure
 	longPause  = time.Hour
+	unique     = 20 * time.Hour  // how long Stripe knows an event again by its identifier: 4 hours less than it says
 	sayEvery   = time.Hour       // that usage cannot be reported
 	saveTime   = 5 * time.Second // for a last word to the ledger when the work is stopped
 
@@ -273,13 +274,16 @@ func (r *Reporter) look(ctx context.Context, b ledger.UsageBatch, customer strin
 		}
 		b.AbsentAt, b.DueAt = now, now.Add(min(r.cfg.Look, r.cfg.Absent))
 		return r.save(ctx, b)
-	case b.State == ledger.UsageKnown && now.Sub(b.SentAt) < r.cfg.Known:
-		b.DueAt = now.Add(longPause)
-		return r.save(ctx, b)
 	case now.Sub(b.AbsentAt) < r.cfg.Absent:
 		b.DueAt = now.Add(min(r.cfg.Look, b.AbsentAt.Add(r.cfg.Absent).Sub(now)))
 		return r.save(ctx, b)
+	case b.State == ledger.UsageSent && now.Sub(b.SentAt) < unique && !b.Minute.Before(now.Add(-r.cfg.Oldest)):
+		return r.send(ctx, b, customer) // if it is on its way, Stripe knows it
+	case now.Sub(b.AbsentAt) < r.cfg.Known:
+		b.DueAt = now.Add(min(longPause, b.AbsentAt.Add(r.cfg.Known).Sub(now)))
+		return r.save(ctx, b)
 	}
+	b.State, b.SentAt, b.AbsentAt = ledger.UsageFrozen, time.Time{}, time.Time{} // no attempt has arrived
 	return r.send(ctx, b, customer)
 }
 

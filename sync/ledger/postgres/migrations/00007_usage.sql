@@ -25,7 +25,7 @@ CREATE TABLE usage_batches (
     minute     timestamptz NOT NULL, -- the event's time
     state      text        NOT NULL CHECK (state IN ('frozen', 'sent', 'known', 'proven', 'wrong')),
     attempts   bigint      NOT NULL DEFAULT 0,
-    sent_at    timestamptz, -- the last attempt that may have arrived
+    sent_at    timestamptz, -- the first attempt that may have arrived
     absent_at  timestamptz, -- since when the minute is known to be empty all the same
     holder     text        NOT NULL DEFAULT '', -- who works on it
     due_at     timestamptz, -- when it is looked at next, or may be by another than the holder; null: never

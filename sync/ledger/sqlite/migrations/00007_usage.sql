@@ -24,7 +24,7 @@ CREATE TABLE usage_batches (
     minute     INTEGER NOT NULL, -- the event's time
     state      TEXT NOT NULL CHECK (state IN ('frozen', 'sent', 'known', 'proven', 'wrong')),
     attempts   INTEGER NOT NULL DEFAULT 0,
-    sent_at    INTEGER, -- the last attempt that may have arrived
+    sent_at    INTEGER, -- the first attempt that may have arrived
     absent_at  INTEGER, -- since when the minute is known to be empty all the same
     holder     TEXT NOT NULL DEFAULT '', -- who works on it
     due_at     INTEGER, -- when it is looked at next, or may be by another than the holder; null: never
