@@ -95,12 +95,17 @@ func (d *Desk) SetBilling(ctx context.Context, b ledger.Billing) (ledger.Billing
 	}
 	now, err := d.ledger.SetBilling(ctx, b)
 	if err == nil {
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
+		d.awake()
 	}
 	return now, err
+}
+
+// awake has Run look at once.
+func (d *Desk) awake() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Customer gives an account's billing details with its customer at Stripe, which is made where there is none, and
@@ -176,6 +181,20 @@ func (d *Desk) CustomerOf(ctx context.Context, account string) (string, error) {
 		b, err = d.Customer(ctx, account)
 	}
 	return b.Customer, err
+}
+
+// Gone has an account's customer looked for at Stripe, and made anew if it is not there, unless that is under way.
+// Errors: ledger.ErrNotFound (the account), ledger.ErrUnavailable.
+func (d *Desk) Gone(ctx context.Context, account string) error {
+	s, err := d.ledger.BillingSync(ctx, account)
+	if err != nil || s.Synced < s.Revision {
+		return err
+	}
+	if err := d.ledger.SyncBilling(ctx, account); err != nil {
+		return err
+	}
+	d.awake()
+	return nil
 }
 
 // make makes an account's customer at Stripe: the first, or one that takes the place of one that Stripe has no more. The

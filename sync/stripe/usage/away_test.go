@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,39 @@ func TestNoCustomer(t *testing.T) {
 	r.fake.Advance(2 * time.Hour)
 	if err := reporter.Round(t.Context()); !errors.Is(err, why) {
 		t.Errorf("the round ended with %v", err)
+	}
+}
+
+// A batch of a customer that stays gone is looked at less and less often; each time the customer is asked for.
+func TestStaysGone(t *testing.T) {
+	t.Parallel()
+	r := newFastRig(t)
+	a := r.account(t)
+	customer, err := r.customer(t.Context(), a)
+	must(t, err)
+	_, err = r.ledger.SetCustomer(t.Context(), a, customer, "cus_gone")
+	must(t, err)
+	r.ingest(t, call(a, r.lastHour(), 84))
+	asked := 0
+	reporter := usage.New(usage.Config{Book: r.book, Stripe: r.meter, Customer: r.customer, Rate: 1e6, Now: r.fake.Now, Gone: func(_ context.Context, account string) error {
+		if account != a {
+			t.Errorf("asked for the customer of %s", account)
+		}
+		asked++
+		return nil
+	}})
+	for range 6 * 60 {
+		must(t, reporter.Round(t.Context()))
+		r.fake.Advance(time.Minute)
+	}
+	looks := 0
+	for _, request := range r.fake.Requests() {
+		if strings.HasSuffix(request.Path, "/event_summaries") {
+			looks++
+		}
+	}
+	if looks < 6 || looks > 10 || asked != looks {
+		t.Errorf("looked %d times in 6 hours, asked for the customer %d times", looks, asked)
 	}
 }
 

@@ -29,6 +29,12 @@
 // ago or its minute is too old for Stripe, an event counts as missing when its minute has been empty for three days. Only
 // then does a batch that Stripe takes no more for its age get a minute of the present; the ledger keeps the hour it is of.
 //
+// # A customer that is gone
+//
+// Where Stripe does not have an account's customer, that is made anew ([Config]). The events of a customer go with it, so
+// what was not proven by then counts as not reported: the minutes of the new customer are empty, and it is sent under that
+// one, three days later if Stripe knows its identifier still. What was proven stays so.
+//
 // # Several sidecars
 //
 // A batch is claimed for a time before it is worked on, and its attempt noted under that claim before it is sent: who

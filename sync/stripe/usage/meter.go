@@ -29,6 +29,8 @@ var (
 	// ErrNotNow: Stripe has not worked the request, since it cannot be reached or has too many, and will later, as with any
 	// other request. It is an ErrRefused.
 	ErrNotNow = fmt.Errorf("%w: not now", ErrRefused)
+	// ErrCustomer: Stripe does not have the customer, nor any event of theirs. It is an ErrRefused.
+	ErrCustomer = fmt.Errorf("%w: there is no such customer", ErrRefused)
 	// ErrKnown: Stripe has an event of that identifier already.
 	ErrKnown = errors.New("the payment provider has the event already")
 	// ErrMeter: there is no meter, or it is not one that this program can use.
@@ -69,7 +71,7 @@ type Event struct {
 	At         time.Time
 }
 
-// Send sends an event. Errors: ErrRefused, ErrNotNow, ErrMeter: it did not arrive; ErrKnown: it did before; any other:
+// Send sends an event. Errors: ErrRefused, ErrNotNow, ErrCustomer, ErrMeter: it did not arrive; ErrKnown: it did before; any other:
 // nobody knows.
 func (m *Meter) Send(ctx context.Context, e Event) error {
 	is, err := m.find(ctx)
@@ -112,12 +114,20 @@ func (m *Meter) judge(said *stripe.Error) error {
 		return errors.New(text)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return fmt.Errorf("%w: %w: %s", ErrRefused, ErrMeter, text)
+	case noCustomer(said):
+		return fmt.Errorf("%w: %s", ErrCustomer, text)
 	case said.Param == "event_name" || said.Param == "id":
 		m.forget()
 		return fmt.Errorf("%w: %w: %s", ErrRefused, ErrMeter, text)
 	default:
 		return fmt.Errorf("%w: %s", ErrRefused, text)
 	}
+}
+
+// noCustomer tells whether Stripe says that it does not have the customer, of a minute's sum or of an event.
+func noCustomer(said *stripe.Error) bool {
+	missing := said.Code == stripe.ErrorCodeResourceMissing && (said.Param == "customer" || strings.HasPrefix(said.Param, "payload"))
+	return missing || said.Code == "meter_event_customer_not_found"
 }
 
 // duplicate tells whether Stripe says that it has an event of the identifier already.
@@ -137,7 +147,7 @@ func describe(e *stripe.Error) string {
 }
 
 // Sum is what a customer's events of a minute add up to, as far as Stripe has counted them. Errors: ErrRefused (that
-// customer or minute), ErrNotNow, ErrMeter; any other: Stripe does not answer.
+// customer or minute), ErrCustomer, ErrNotNow, ErrMeter; any other: Stripe does not answer.
 func (m *Meter) Sum(ctx context.Context, customer string, minute time.Time) (int64, error) {
 	is, err := m.find(ctx)
 	if err != nil {

@@ -35,6 +35,8 @@ type Config struct {
 	// Customer gives an account's customer at Stripe, which is made where there is none. Errors: ErrRefused (that
 	// account's); any other: none can be had now.
 	Customer func(ctx context.Context, account string) (string, error)
+	// Gone has an account's customer made anew, which Stripe does not have. Nil: nobody does.
+	Gone func(ctx context.Context, account string) error
 
 	Every  time.Duration // between two rounds, 1 min
 	Settle time.Duration // after an hour's end, for its last records to arrive, 10 min
@@ -56,6 +58,9 @@ func (c Config) withDefaults() Config {
 	c.Look, c.Absent = cmp.Or(c.Look, 10*time.Minute), cmp.Or(c.Absent, time.Hour)
 	c.Known = cmp.Or(c.Known, 3*24*time.Hour)
 	c.Oldest, c.Lease = cmp.Or(c.Oldest, 34*24*time.Hour), cmp.Or(c.Lease, 5*time.Minute)
+	if c.Gone == nil {
+		c.Gone = func(context.Context, string) error { return nil }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -169,7 +174,7 @@ func (r *Reporter) save(ctx context.Context, b ledger.UsageBatch) error {
 func (r *Reporter) work(ctx context.Context, b ledger.UsageBatch) error {
 	customer, err := r.ask(ctx, func(ctx context.Context) (string, error) { return r.cfg.Customer(ctx, b.Account) })
 	if err != nil {
-		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), firstPause, !itsOwn(err))
+		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), r.pause(&b, err))
 	}
 	if b.State == ledger.UsageFrozen {
 		return r.send(ctx, b, customer)
@@ -187,28 +192,36 @@ func (r *Reporter) ask(ctx context.Context, do func(context.Context) (string, er
 	return do(ctx)
 }
 
-// postpone has a batch tried again later. With stop, nothing else is tried in this round.
-func (r *Reporter) postpone(ctx context.Context, b ledger.UsageBatch, why error, pause time.Duration, stop bool) error {
+// postpone has a batch tried again later. A problem that is not its own ends the round.
+func (r *Reporter) postpone(ctx context.Context, b ledger.UsageBatch, why error, pause time.Duration) error {
+	if errors.Is(why, ErrCustomer) {
+		if err := r.cfg.Gone(ctx, b.Account); err != nil {
+			return err
+		}
+	}
 	b.DueAt, b.Problem = r.cfg.Now().Add(pause), why.Error()
 	if err := r.save(ctx, b); err != nil {
 		return err
 	}
-	if stop || ctx.Err() != nil {
+	if !itsOwn(why) || ctx.Err() != nil {
 		return why
 	}
 	r.cfg.Log.Warn("usage batch not reported yet", logBatch, b.Identifier, logError, why)
 	return nil
 }
 
-// pause grows with the attempts.
-func pause(attempts int64) time.Duration {
-	return min(firstPause<<min(max(attempts-1, 0), 10), longPause)
+// pause is how long a batch waits after a failure: if it is the batch's own, the longer, the longer that waits already.
+func (r *Reporter) pause(b *ledger.UsageBatch, why error) time.Duration {
+	if !itsOwn(why) {
+		return firstPause
+	}
+	return min(max(r.cfg.Now().Sub(cmp.Or(b.SentAt, b.CreatedAt)), firstPause), longPause)
 }
 
 // send sends a batch that is known not to be with Stripe.
 func (r *Reporter) send(ctx context.Context, was ledger.UsageBatch, customer string) error {
 	if err := r.limit.Wait(ctx); err != nil {
-		return r.postpone(ctx, was, err, firstPause, true)
+		return r.postpone(ctx, was, err, firstPause)
 	}
 	now := r.cfg.Now()
 	b, err := r.cfg.Book.BeginUsage(ctx, was, now, now.Add(-r.cfg.Oldest))
@@ -234,10 +247,10 @@ func (r *Reporter) send(ctx context.Context, was ledger.UsageBatch, customer str
 		// As before the attempt: what was known of earlier ones still is.
 		r.cfg.Metrics.attempts.WithLabelValues(refused).Inc()
 		b.State, b.SentAt, b.AbsentAt = was.State, was.SentAt, was.AbsentAt
-		return r.postpone(ctx, b, err, pause(b.Attempts), !itsOwn(err))
+		return r.postpone(ctx, b, err, r.pause(&b, err))
 	}
 	r.cfg.Metrics.attempts.WithLabelValues(unsure).Inc()
-	return r.postpone(ctx, b, fmt.Errorf("nobody knows whether it arrived: %w", err), r.cfg.Look, true)
+	return r.postpone(ctx, b, fmt.Errorf("nobody knows whether it arrived: %w", err), r.cfg.Look)
 }
 
 // itsOwn tells whether an error is that of one batch, and others may do better.
@@ -253,7 +266,7 @@ func (r *Reporter) look(ctx context.Context, b ledger.UsageBatch, customer strin
 		return "", err
 	})
 	if err != nil {
-		return r.postpone(ctx, b, err, firstPause, !itsOwn(err))
+		return r.postpone(ctx, b, err, r.pause(&b, err))
 	}
 	now := r.cfg.Now()
 	switch {
