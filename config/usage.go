@@ -10,7 +10,7 @@ type StripeUsage struct {
 	Report bool          `koanf:"report" default:"true" doc:"Settled talk time is reported as events of a billing meter, which must have no price above zero"`
 	Event  string        `koanf:"event" default:"ringfence_talk_seconds" doc:"Name of the meter's events, whose value is seconds"`
 	Settle time.Duration `koanf:"settle" default:"10m" min:"0" max:"24h" doc:"How long after the end of an hour its seconds are reported; what comes later is reported too"`
-	Rate   int           `koanf:"rate" default:"10" min:"1" max:"1000" doc:"Requests to Stripe a second, at most"`
+	Rate   int           `koanf:"rate" default:"10" min:"1" max:"1000" doc:"Requests to Stripe about usage a second, of all sidecars together, at most"`
 }
 
 // eventName is what the name of a meter's events looks like; Stripe takes at most 100 characters.

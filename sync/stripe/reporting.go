@@ -3,10 +3,12 @@ package stripe
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 	"github.com/stripe/stripe-go/v76"
 
+	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/stripe/usage"
 )
 
@@ -17,6 +19,20 @@ func NewMeter(key, url, name string, transport http.RoundTripper) (*usage.Meter,
 		return nil, ErrNotConfigured
 	}
 	return usage.NewMeter(newOnce(url, transport), newClient(key, url, transport).backend, key, name), nil
+}
+
+const markUsage = "stripe-usage"
+
+// UsageTurn gives one sidecar at a time the turn to report usage (usage.Config), so that its rate is that of all.
+// Errors: ledger.ErrUnavailable.
+func UsageTurn(l *ledger.Ledger) func(ctx context.Context, lasts time.Duration) (bool, error) {
+	return func(ctx context.Context, lasts time.Duration) (bool, error) {
+		_, err := l.ClaimMark(ctx, markUsage, time.Now(), lasts)
+		if nothing(err) {
+			return false, nil
+		}
+		return err == nil, err
+	}
 }
 
 // newOnce makes a backend that tries each request once: the ledger repeats meter events, and has to know what became

@@ -1,6 +1,7 @@
 package stripe_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -22,6 +23,24 @@ func (r *deskRig) talk(ended time.Time, seconds int64) {
 		Key: authz.Key{Switch: "sw", Direction: authz.Outbound, CallID: uuid.NewString()}, At: at, AnsweredAt: at - 1000*seconds, TalkMS: 1000 * seconds, CreatedAt: at - 1000*seconds}})
 	deskMust(r.t, err)
 	deskMust(r.t, results[0].Err)
+}
+
+// One sidecar at a time has the turn, until it is over.
+func TestUsageTurn(t *testing.T) {
+	t.Parallel()
+	r := newDeskRig(t, stripefake.Config{})
+	one, other := stripe.UsageTurn(r.ledger), stripe.UsageTurn(r.ledger)
+	for i, c := range []struct {
+		turn  func(context.Context, time.Duration) (bool, error)
+		lasts time.Duration
+		want  bool
+	}{{one, 0, true}, {other, time.Hour, true}, {one, time.Hour, false}, {other, time.Hour, false}} {
+		got, err := c.turn(t.Context(), c.lasts)
+		deskMust(t, err)
+		if got != c.want {
+			t.Errorf("claim %d: %v", i, got)
+		}
+	}
 }
 
 // A customer that is gone from Stripe, with no event that says so, is made anew; what was not proven by then is reported

@@ -31,8 +31,8 @@ func (a *App) openBilling() error {
 	if err != nil {
 		return err
 	}
-	a.usage = usage.New(usage.Config{Book: a.Ledger, Stripe: meter, Customer: a.desk.CustomerOf, Gone: a.desk.Gone, Settle: s.Usage.Settle, Rate: float64(s.Usage.Rate),
-		Log: a.log, Metrics: usage.NewMetrics(a.reg)})
+	a.usage = usage.New(usage.Config{Book: a.Ledger, Stripe: meter, Customer: a.desk.CustomerOf, Gone: a.desk.Gone, Turn: stripe.UsageTurn(a.Ledger),
+		Settle: s.Usage.Settle, Rate: float64(s.Usage.Rate), Log: a.log, Metrics: usage.NewMetrics(a.reg)})
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hmsovereign/ringfence/sync/ledger"
@@ -115,6 +116,35 @@ func TestStaysGone(t *testing.T) {
 	if looks < 6 || looks > 10 || asked != looks {
 		t.Errorf("looked %d times in 6 hours, asked for the customer %d times", looks, asked)
 	}
+}
+
+// away is a ledger that does not answer.
+type away struct{ usage.Book }
+
+func (away) FreezeUsage(context.Context, time.Time, time.Time) (int, error) {
+	return 0, ledger.ErrUnavailable
+}
+
+func (away) UsageQueue(context.Context) ([]ledger.UsageQueue, error) {
+	return nil, ledger.ErrUnavailable
+}
+
+// That usage is not reported is said once an hour, also by sidecars that take turns.
+func TestSaidHourly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour-time.Second)
+		defer cancel()
+		var log bytes.Buffer
+		ours := false
+		usage.New(usage.Config{Book: away{}, Log: slog.New(slog.NewTextHandler(&log, nil)), Turn: func(context.Context, time.Duration) (bool, error) {
+			ours = !ours
+			return ours, nil
+		}}).Run(ctx)
+		if said := strings.Count(log.String(), "usage is not reported now"); said != 3 {
+			t.Errorf("said %d times in 3 hours: %s", said, log.String())
+		}
+	})
 }
 
 // failing has Stripe refuse all requests for a path.

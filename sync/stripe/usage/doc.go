@@ -37,6 +37,7 @@
 //
 // # Several sidecars
 //
-// A batch is claimed for a time before it is worked on, and its attempt noted under that claim before it is sent: who
-// comes after finds it sent, and looks first.
+// One at a time has the turn to report, so that the rate of requests is that of all ([Config]). Whatever becomes of a turn, a
+// batch is claimed for a time before it is worked on, and its attempt noted under that claim before it is sent: who comes
+// after finds it sent, and looks first.
 package usage

@@ -37,10 +37,12 @@ type Config struct {
 	Customer func(ctx context.Context, account string) (string, error)
 	// Gone has an account's customer made anew, which Stripe does not have. Nil: nobody does.
 	Gone func(ctx context.Context, account string) error
+	// Turn gives this sidecar the turn for a time, in which no other has it, or tells that it is not given. Nil: always.
+	Turn func(ctx context.Context, lasts time.Duration) (bool, error)
 
 	Every  time.Duration // between two rounds, 1 min
 	Settle time.Duration // after an hour's end, for its last records to arrive, 10 min
-	Rate   float64       // requests to Stripe a second, 10
+	Rate   float64       // requests to Stripe a second, 10; of all sidecars together, by Turn
 	Look   time.Duration // after an event was sent, and between two looks at its minute, 10 min
 	Absent time.Duration // how long a minute has to be empty for its event to be sent again, 1 h
 	Known  time.Duration // the same where Stripe says that it has the event, or would not know it again, 3 days
@@ -60,6 +62,9 @@ func (c Config) withDefaults() Config {
 	c.Oldest, c.Lease = cmp.Or(c.Oldest, 34*24*time.Hour), cmp.Or(c.Lease, 5*time.Minute)
 	if c.Gone == nil {
 		c.Gone = func(context.Context, string) error { return nil }
+	}
+	if c.Turn == nil {
+		c.Turn = func(context.Context, time.Duration) (bool, error) { return true, nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -107,10 +112,11 @@ func (r *Reporter) Run(ctx context.Context) {
 	defer tick.Stop()
 	var said time.Time // zero: all is well
 	for {
-		err := r.Round(ctx)
+		ours, err := r.round(ctx)
 		switch now := r.cfg.Now(); {
-		case err == nil:
+		case err == nil && ours:
 			said = time.Time{}
+		case err == nil:
 		case ctx.Err() == nil && now.Sub(said) >= sayEvery:
 			r.cfg.Log.Warn("usage is not reported now; it waits in the ledger", logError, err)
 			said = now
@@ -123,10 +129,26 @@ func (r *Reporter) Run(ctx context.Context) {
 	}
 }
 
-// Round freezes what is over, sends what is due and looks at what was sent, until nothing is due or Stripe does not
-// answer. Errors: why it stopped early.
+// Round freezes what is over, sends what is due and looks at what was sent, until nothing is due, its turn is over or
+// Stripe does not answer. Where it is another's turn, it does nothing. Errors: why it stopped early.
 func (r *Reporter) Round(ctx context.Context) error {
+	_, err := r.round(ctx)
+	return err
+}
+
+// round tells whether it had the turn.
+func (r *Reporter) round(ctx context.Context) (ours bool, err error) {
 	defer r.measure(ctx)
+	lasts := r.cfg.Every - r.cfg.Every/10 // over when the next round begins
+	over := r.cfg.Now().Add(lasts)
+	if ours, err = r.cfg.Turn(ctx, lasts); err != nil || !ours {
+		return ours, err
+	}
+	return true, r.report(ctx, over)
+}
+
+// report works until its turn is over.
+func (r *Reporter) report(ctx context.Context, over time.Time) error {
 	now := r.cfg.Now()
 	made, err := r.cfg.Book.FreezeUsage(ctx, now, now.Add(-r.cfg.Settle).UTC().Truncate(time.Hour))
 	if err != nil {
@@ -141,6 +163,10 @@ func (r *Reporter) Round(ctx context.Context) error {
 			return err
 		}
 		for i, b := range batches {
+			if !r.cfg.Now().Before(over) {
+				r.release(ctx, batches[i:])
+				return nil
+			}
 			if err := r.work(ctx, b); err != nil {
 				r.release(ctx, batches[i+1:])
 				return err
@@ -172,7 +198,9 @@ func (r *Reporter) save(ctx context.Context, b ledger.UsageBatch) error {
 
 // work brings a batch one step on. Errors: neither Stripe nor the ledger can be worked with now.
 func (r *Reporter) work(ctx context.Context, b ledger.UsageBatch) error {
-	customer, err := r.ask(ctx, func(ctx context.Context) (string, error) { return r.cfg.Customer(ctx, b.Account) })
+	asking, cancel := context.WithTimeout(ctx, oneRequest)
+	customer, err := r.cfg.Customer(asking, b.Account)
+	cancel()
 	if err != nil {
 		return r.postpone(ctx, b, fmt.Errorf("customer of account %q: %w", b.Account, err), r.pause(&b, err))
 	}
@@ -180,16 +208,6 @@ func (r *Reporter) work(ctx context.Context, b ledger.UsageBatch) error {
 		return r.send(ctx, b, customer)
 	}
 	return r.look(ctx, b, customer)
-}
-
-// ask does one request within its time, at the limited rate.
-func (r *Reporter) ask(ctx context.Context, do func(context.Context) (string, error)) (string, error) {
-	if err := r.limit.Wait(ctx); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, oneRequest)
-	defer cancel()
-	return do(ctx)
 }
 
 // postpone has a batch tried again later. A problem that is not its own ends the round.
@@ -260,11 +278,12 @@ func itsOwn(err error) bool {
 
 // look looks for a batch that may be with Stripe in its minute.
 func (r *Reporter) look(ctx context.Context, b ledger.UsageBatch, customer string) error {
-	var sum int64
-	_, err := r.ask(ctx, func(ctx context.Context) (_ string, err error) {
-		sum, err = r.cfg.Stripe.Sum(ctx, customer, b.Minute)
-		return "", err
-	})
+	if err := r.limit.Wait(ctx); err != nil {
+		return r.postpone(ctx, b, err, firstPause)
+	}
+	asking, cancel := context.WithTimeout(ctx, oneRequest)
+	sum, err := r.cfg.Stripe.Sum(asking, customer, b.Minute)
+	cancel()
 	if err != nil {
 		return r.postpone(ctx, b, err, r.pause(&b, err))
 	}

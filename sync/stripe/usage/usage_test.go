@@ -302,6 +302,44 @@ func TestSidecars(t *testing.T) {
 	}
 }
 
+// A round without the turn does nothing; one with it begins no batch when that is over.
+func TestTurn(t *testing.T) {
+	t.Parallel()
+	r := newFastRig(t)
+	for range 7 {
+		r.ingest(t, call(r.account(t), r.lastHour(), 10))
+	}
+	ours, lasted := false, time.Duration(0)
+	why := error(nil)
+	reporter := usage.New(usage.Config{Book: r.book, Stripe: r.meter, Rate: 1e6, Now: r.fake.Now,
+		Customer: func(ctx context.Context, account string) (string, error) {
+			r.fake.Advance(20 * time.Second)
+			return r.customer(ctx, account)
+		},
+		Turn: func(_ context.Context, lasts time.Duration) (bool, error) {
+			lasted = lasts
+			return ours, why
+		}})
+	must(t, reporter.Round(t.Context()))
+	if queue, err := r.ledger.UsageQueue(t.Context()); err != nil || len(queue) > 0 {
+		t.Errorf("another's turn: %+v, %v", queue, err)
+	}
+	ours = true
+	must(t, reporter.Round(t.Context()))
+	if r.sent() != 3 || lasted >= time.Minute {
+		t.Errorf("%d batches were sent in a turn of %v, each of which takes 20 s", r.sent(), lasted)
+	}
+	r.fake.Advance(time.Minute)
+	must(t, reporter.Round(t.Context()))
+	if r.sent() != 6 {
+		t.Errorf("%d batches were sent in two turns", r.sent())
+	}
+	why = errors.New("the ledger is away")
+	if err := reporter.Round(t.Context()); !errors.Is(err, why) {
+		t.Errorf("the round ended with %v", err)
+	}
+}
+
 // The sidecar dies, or the ledger, at each step of a batch: Stripe has its seconds once.
 func TestBrokenOff(t *testing.T) {
 	t.Parallel()
