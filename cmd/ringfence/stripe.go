@@ -113,7 +113,7 @@ func (k *stripeReplayCmd) Run(c *console) error {
 
 type stripeUsageCmd struct {
 	Account string `arg:"" optional:"" help:"Account. None: show what waits."`
-	Report  string `enum:"on,off," default:"" placeholder:"on|off" help:"Report the account's usage from now on, or stop. What was used while it is off is never reported."`
+	Report  string `enum:"on,off," default:"" placeholder:"on|off" help:"Report the usage of calls that end from now on, or stop. That of calls that end while it is off is never reported."`
 	remote
 }
 

@@ -93,12 +93,15 @@ type batch struct {
 	order  []uuid.UUID // of now, as they first changed
 	moved  map[string]*move
 	hours  map[hourKey]*hourMove
+	// Of accounts whose usage is not always reported.
+	switches map[string]usageSwitches
 }
 
 // hourMove is the change of an hour's sums.
 type hourMove struct {
-	counts Counts
-	sum    Sum
+	counts     Counts
+	sum        Sum
+	unreported int64 // seconds of the sum
 }
 
 // move is the change of an account's sums.
@@ -149,6 +152,9 @@ func (tx *Tx) openBatch(ctx context.Context, records []authz.Record, part []int)
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if b.switches, err = tx.usageSwitches(ctx, sortedKeys(accounts)); err != nil {
 		return nil, err
 	}
 	err = tx.known(ctx, uids, func(uid uuid.UUID, e entry) { b.before[uid] = e })
@@ -250,6 +256,9 @@ func (b *batch) note(m *move, e *entry, sign int64) {
 	}
 	m.units += credit.Units(sign) * e.sum.Charged()
 	h.sum.Seconds += sign * e.sum.Seconds
+	if b.switches[e.account].off(e.at) {
+		h.unreported += sign * e.sum.Seconds
+	}
 	h.sum.Units += credit.Units(sign) * e.sum.Units
 	h.sum.Micros += credit.Micros(sign) * e.sum.Micros
 	h.sum.ExtraUnits += credit.Units(sign) * e.sum.ExtraUnits
@@ -278,7 +287,7 @@ func (tx *Tx) writeBatch(ctx context.Context, b *batch) error {
 	for key, h := range b.hours {
 		c, sum := &h.counts, &h.sum
 		hours = append(hours, []any{key.account, time.UnixMilli(key.hour), c.Settled, c.Lost, c.Released, c.Rejected,
-			sum.Seconds, int64(sum.Units), int64(sum.Micros), int64(sum.ExtraUnits), int64(sum.ExtraMicros)})
+			sum.Seconds, int64(sum.Units), int64(sum.Micros), int64(sum.ExtraUnits), int64(sum.ExtraMicros), h.unreported})
 	}
 	sums := make([][]any, 0, len(b.moved))
 	for _, account := range sortedKeys(b.moved) {

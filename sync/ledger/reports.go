@@ -15,9 +15,10 @@ import (
 
 // usageStatements are those of usage that is reported to Stripe.
 type usageStatements struct {
-	UsageOpen, UsageOpenHours, UsageHourMove, UsageAccount, UsageAccountPut string
+	UsageOpen, UsageOpenHours, UsageHourMove, UsageOwed, UsageOwedPut       string
 	UsageInsert, UsageLast, UsageMinutes, UsageClaim, UsageBegin, UsageSave string
 	UsageOfAccount, UsageSums, UsageProven, UsageQueue                      string
+	UsageSwitches, UsageSwitch                                              string
 }
 
 // UsageState is how far a batch is.
@@ -58,7 +59,7 @@ type UsageTotals struct {
 	Settled    int64 // talk time of all settled and lost calls
 	Reported   int64 // in batches
 	Proven     int64 // in proven ones
-	Unreported int64 // of the time that reporting was off
+	Unreported int64 // of calls that ended while reporting was off
 	Owed       int64 // reported, but taken back by a later record: the next batches are smaller by it
 }
 
@@ -108,15 +109,8 @@ func (l *Ledger) FreezeUsage(ctx context.Context, now, over time.Time) (int, err
 
 // openHour is an hour whose seconds are not all dealt with.
 type openHour struct {
-	hour       time.Time
-	more       int64 // seconds; negative: fewer than reported
-	unreported int64
-}
-
-// usageAccount is how an account's usage is reported.
-type usageAccount struct {
-	off  bool
-	owed int64
+	hour time.Time
+	more int64 // seconds; negative: fewer than reported
 }
 
 // freeze closes the hours of an account that begin before a time, as far as there are minutes for their batches.
@@ -125,11 +119,11 @@ func (tx *Tx) freeze(ctx context.Context, account string, now, over time.Time) (
 	if _, err := tx.lockTotals(ctx, account); err != nil {
 		return 0, err
 	}
-	how, err := tx.usageAccount(ctx, account)
+	owed, err := tx.usageOwed(ctx, account)
 	if err != nil {
 		return 0, err
 	}
-	was := how
+	was := owed
 	for last := (time.Time{}); ; {
 		from := last
 		if from.IsZero() {
@@ -137,7 +131,7 @@ func (tx *Tx) freeze(ctx context.Context, account string, now, over time.Time) (
 		}
 		hours, err := list(ctx, tx.c, tx.sql.UsageOpenHours, []any{account, from, kept(over), int64(page)}, func(row Scanner) (openHour, error) {
 			var h openHour
-			err := row.Scan(&h.hour, &h.more, &h.unreported)
+			err := row.Scan(&h.hour, &h.more)
 			return h, err
 		})
 		if err != nil {
@@ -150,7 +144,7 @@ func (tx *Tx) freeze(ctx context.Context, account string, now, over time.Time) (
 		// What is owed first, so that it is deducted at once.
 		slices.SortStableFunc(hours, func(a, b openHour) int { return cmp.Compare(min(a.more, 0), min(b.more, 0)) })
 		for _, h := range hours {
-			n, err := tx.closeHour(ctx, account, &how, h, now)
+			n, err := tx.closeHour(ctx, account, &owed, h, now)
 			if err != nil {
 				return 0, err
 			}
@@ -160,24 +154,18 @@ func (tx *Tx) freeze(ctx context.Context, account string, now, over time.Time) (
 			break
 		}
 	}
-	if how != was {
-		_, err = tx.c.Exec(ctx, tx.sql.UsageAccountPut, account, how.off, how.owed)
+	if owed != was {
+		_, err = tx.c.Exec(ctx, tx.sql.UsageOwedPut, account, owed)
 	}
 	return made, err
 }
 
 // closeHour deals with the seconds that an hour has more, or fewer.
-func (tx *Tx) closeHour(ctx context.Context, account string, how *usageAccount, h openHour, now time.Time) (made int, err error) {
-	var reported, unreported int64
-	switch {
-	case h.more < 0:
-		unreported = -min(h.unreported, -h.more)
-		reported = h.more - unreported
-		how.owed -= reported
-	case how.off:
-		unreported = h.more
-	default:
-		deducted := min(how.owed, h.more)
+func (tx *Tx) closeHour(ctx context.Context, account string, owed *int64, h openHour, now time.Time) (made int, err error) {
+	if h.more < 0 {
+		*owed -= h.more
+	} else {
+		deducted := min(*owed, h.more)
 		if seconds := h.more - deducted; seconds > 0 {
 			ok, err := tx.addUsage(ctx, account, h.hour, seconds, now)
 			if err != nil || !ok {
@@ -185,10 +173,9 @@ func (tx *Tx) closeHour(ctx context.Context, account string, how *usageAccount, 
 			}
 			made = 1
 		}
-		reported = h.more
-		how.owed -= deducted
+		*owed -= deducted
 	}
-	_, err = tx.c.Exec(ctx, tx.sql.UsageHourMove, account, h.hour, reported, unreported)
+	_, err = tx.c.Exec(ctx, tx.sql.UsageHourMove, account, h.hour, h.more)
 	return made, err
 }
 
@@ -248,49 +235,13 @@ func (tx *Tx) freeMinute(ctx context.Context, account string, from, to time.Time
 	return time.Time{}, nil
 }
 
-func (tx *Tx) usageAccount(ctx context.Context, account string) (usageAccount, error) {
-	how, err := one(ctx, tx.c, tx.sql.UsageAccount, []any{account}, func(row Scanner) (usageAccount, error) {
-		var how usageAccount
-		err := row.Scan(&how.off, &how.owed)
-		return how, err
-	})
+// usageOwed is how many seconds an account's next batches are smaller by.
+func (tx *Tx) usageOwed(ctx context.Context, account string) (int64, error) {
+	owed, err := one(ctx, tx.c, tx.sql.UsageOwed, []any{account}, column[int64])
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
-	return how, err
-}
-
-// UsageReporting tells whether an account's usage is reported: it is, unless that was turned off.
-func (l *Ledger) UsageReporting(ctx context.Context, account string) (bool, error) {
-	var how usageAccount
-	err := l.view(ctx, func(tx *Tx) (err error) {
-		how, err = tx.usageAccount(ctx, account)
-		return err
-	})
-	return !how.off, wrap(fmt.Sprintf("usage reporting of account %q", account), err)
-}
-
-// SetUsageReporting turns the reporting of an account's usage on or off. What was used while it was on is reported,
-// what was used while it was off never is. Errors: ErrNotFound (the account).
-func (l *Ledger) SetUsageReporting(ctx context.Context, account string, on bool, now time.Time) error {
-	err := l.Update(ctx, func(tx *Tx) error {
-		if _, err := tx.lockTotals(ctx, account); err != nil {
-			return err
-		}
-		how, err := tx.usageAccount(ctx, account)
-		if err != nil || how.off == !on {
-			return err
-		}
-		if _, err := tx.freeze(ctx, account, now, latest); err != nil {
-			return err
-		}
-		if how, err = tx.usageAccount(ctx, account); err != nil {
-			return err
-		}
-		_, err = tx.c.Exec(ctx, tx.sql.UsageAccountPut, account, !on, how.owed)
-		return err
-	})
-	return wrap(fmt.Sprintf("set usage reporting of account %q", account), err)
+	return owed, err
 }
 
 // ClaimUsage takes up to limit batches that are due, so that nobody else works on them until the lease is over.
@@ -363,11 +314,10 @@ func (l *Ledger) UsageBatches(ctx context.Context, account string, limit, offset
 func (l *Ledger) UsageTotals(ctx context.Context, account string) (UsageTotals, error) {
 	var t UsageTotals
 	err := l.view(ctx, func(tx *Tx) error {
-		how, err := tx.usageAccount(ctx, account)
-		if err != nil {
+		var err error
+		if t.Owed, err = tx.usageOwed(ctx, account); err != nil {
 			return err
 		}
-		t.Owed = how.owed
 		if t.Proven, err = one(ctx, tx.c, tx.sql.UsageProven, []any{account}, column[int64]); err != nil {
 			return err
 		}

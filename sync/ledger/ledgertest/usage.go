@@ -116,36 +116,73 @@ func testUsageBatches(t *testing.T, l *ledger.Ledger) {
 	usageOf(t, l, a)
 }
 
+// A call is reported or not by when it ended, whatever the setting is when its record comes.
 func testUsageOff(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
 	a := account(t, l)
-	now := noon.Add(30 * time.Minute)
-	want(t, l.SetUsageReporting(ctx, "nobody", false, now), ledger.ErrNotFound)
-	ingest(t, l, call(a, noon.Add(time.Minute), 10))
-	must(t, l.SetUsageReporting(ctx, a, false, now)) // what was used before is reported, the present hour included
-	must(t, l.SetUsageReporting(ctx, a, false, now))
-	on, err := l.UsageReporting(ctx, a)
+	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+	set := func(on bool, now time.Time) {
+		t.Helper()
+		must(t, l.SetUsageReporting(ctx, a, on, now))
+		is, err := l.UsageReporting(ctx, a)
+		must(t, err)
+		equal(t, "reporting", is, on)
+	}
+	sums := func(want ledger.UsageTotals) {
+		t.Helper()
+		freeze(t, l, at(300), at(180))
+		_, sum := usageOf(t, l, a)
+		diff(t, "totals", sum, want)
+	}
+	want(t, l.SetUsageReporting(ctx, "nobody", false, at(30)), ledger.ErrNotFound)
+	_, err := l.UsageReporting(ctx, a)
 	must(t, err)
-	equal(t, "reporting", on, false)
-	_, sum := usageOf(t, l, a)
-	diff(t, "totals", sum, ledger.UsageTotals{Settled: 10, Reported: 10})
+	ingest(t, l, call(a, at(1), 10))
+	set(false, at(30))
+	set(false, at(31))
+	before, within := lost(call(a, at(2), 100), 100), lost(call(a, at(40), 20), 20)
+	ingest(t, l, before, within, call(a, at(30), 1)) // the first has come late
+	set(true, at(61))
+	ingest(t, l, call(a, at(60), 30), call(a, at(62), 40)) // the first has come late
+	sums(ledger.UsageTotals{Settled: 201, Reported: 150, Unreported: 51})
 
-	off := lost(call(a, noon.Add(2*time.Minute), 20), 20)
-	ingest(t, l, off)
-	equal(t, "batches while it is off", freeze(t, l, now.Add(time.Hour), noon.Add(time.Hour)), 0)
-	ingest(t, l, call(a, noon.Add(61*time.Minute), 30))
-	must(t, l.SetUsageReporting(ctx, a, true, now.Add(time.Hour)))
-	on, err = l.UsageReporting(ctx, a)
-	must(t, err)
-	equal(t, "reporting", on, true)
-	ingest(t, l, call(a, noon.Add(62*time.Minute), 40))
-	// A correction of what was not reported takes nothing from what was.
-	off.State, off.TalkMS = authz.StateSettled, 5_000
-	ingest(t, l, off)
-	equal(t, "batches", freeze(t, l, noon.Add(3*time.Hour), noon.Add(2*time.Hour)), 1)
-	batches, sum := usageOf(t, l, a)
-	diff(t, "totals", sum, ledger.UsageTotals{Settled: 85, Reported: 50, Unreported: 35})
-	equal(t, "seconds", batches[1].Seconds, 40)
+	// A correction takes its seconds from where they are, and may move them.
+	before.State, before.TalkMS = authz.StateSettled, 60_000
+	within.State, within.TalkMS = authz.StateSettled, 5_000
+	ingest(t, l, before, within)
+	sums(ledger.UsageTotals{Settled: 146, Reported: 150, Owed: 40, Unreported: 36})
+	moved := lost(call(a, at(50), 7), 7)
+	ingest(t, l, moved)
+	sums(ledger.UsageTotals{Settled: 153, Reported: 150, Owed: 40, Unreported: 43})
+	moved.State, moved.At = authz.StateSettled, at(70).UnixMilli()
+	ingest(t, l, moved)
+	sums(ledger.UsageTotals{Settled: 153, Reported: 150, Owed: 33, Unreported: 36})
+
+	// Switched within one second, and when no minute of the hour is free for a batch.
+	b := a
+	a = account(t, l)
+	ingest(t, l, call(a, noon.Add(5*time.Second), 30))
+	set(false, noon.Add(10*time.Second))
+	set(true, noon.Add(20*time.Second))
+	ingest(t, l, call(a, noon.Add(25*time.Second), 40))
+	set(false, noon.Add(30*time.Second))
+	set(true, noon.Add(30*time.Second))
+	ingest(t, l, call(a, noon.Add(15*time.Second), 3), call(a, noon.Add(40*time.Second), 2))
+	sums(ledger.UsageTotals{Settled: 75, Reported: 72, Unreported: 3})
+
+	// A clock that is ahead: the call was reported before reporting was turned off, and a correction finds it on the other side.
+	a = b
+	_, sum := usageOf(t, l, a)
+	ahead := lost(call(a, at(120), 50), 50)
+	ingest(t, l, ahead)
+	freeze(t, l, at(300), at(180))
+	set(false, at(110))
+	ahead.State, ahead.TalkMS = authz.StateSettled, 20_000
+	ingest(t, l, ahead)
+	freeze(t, l, at(300), at(180))
+	_, now := usageOf(t, l, a)
+	equal(t, "sums", now.Settled, now.Reported-now.Owed+now.Unreported)
+	equal(t, "settled", now.Settled, sum.Settled+20)
 }
 
 func testUsageClaims(t *testing.T, l *ledger.Ledger) {
@@ -239,28 +276,41 @@ func testUsageProperty(t *testing.T, l *ledger.Ledger) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		a := account(t, l)
-		var calls []authz.Record
 		now := noon
+		type turn struct {
+			at time.Time
+			on bool
+		}
+		turns := []turn{{time.Time{}, true}}
+		calls := make(map[uuid.UUID]authz.Record)
+		var unsettled []authz.Record
+		take := func(r authz.Record) {
+			ingest(t, l, r)
+			calls[r.UID] = r
+		}
 		for range rapid.IntRange(1, 15).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0:
-				if err := l.SetUsageReporting(ctx, a, rapid.Bool().Draw(t, "on"), now); err != nil {
+				on := rapid.Bool().Draw(t, "on")
+				now = now.Add(time.Millisecond)
+				if err := l.SetUsageReporting(ctx, a, on, now); err != nil {
 					t.Fatalf("%v", err)
 				}
+				turns = append(turns, turn{now, on})
 			case 1, 2, 3:
 				r := call(a, now.Add(-time.Duration(rapid.IntRange(0, 5*3600).Draw(t, "ago"))*time.Second), rapid.Int64Range(0, 500).Draw(t, "seconds"))
 				if rapid.Bool().Draw(t, "lost") {
 					r.State = authz.StateLost
-					calls = append(calls, r)
+					unsettled = append(unsettled, r)
 				}
-				ingest(t, l, r)
+				take(r)
 			case 4, 5:
-				if len(calls) > 0 {
-					r := calls[0]
-					calls = calls[1:]
+				if len(unsettled) > 0 {
+					r := unsettled[0]
+					unsettled = unsettled[1:]
 					r.State, r.TalkMS = authz.StateSettled, 1000*rapid.Int64Range(0, 500).Draw(t, "settled seconds")
-					r.At += rapid.Int64Range(-3600_000, 3600_000).Draw(t, "moved by")
-					ingest(t, l, r)
+					r.At = min(r.At+rapid.Int64Range(-3600_000, 3600_000).Draw(t, "moved by"), now.UnixMilli())
+					take(r)
 				}
 			case 6, 7:
 				now = now.Add(time.Duration(rapid.IntRange(1, 120).Draw(t, "minutes")) * time.Minute)
@@ -272,8 +322,21 @@ func testUsageProperty(t *testing.T, l *ledger.Ledger) {
 		now = now.Add(24 * time.Hour)
 		freeze(t, l, now, now.Add(time.Hour))
 		_, sum := usageOf(t, l, a)
-		if sum.Settled != sum.Reported-sum.Owed+sum.Unreported {
-			t.Fatalf("in the end: %+v", sum)
+		var want ledger.UsageTotals
+		for _, r := range calls {
+			seconds, on := r.DurationSeconds(), true
+			for _, turn := range turns {
+				if turn.at.UnixMilli() <= r.At {
+					on = turn.on
+				}
+			}
+			want.Settled += seconds
+			if !on {
+				want.Unreported += seconds
+			}
+		}
+		if sum.Settled != want.Settled || sum.Unreported != want.Unreported || sum.Reported-sum.Owed != want.Settled-want.Unreported {
+			t.Fatalf("in the end %+v, want %+v", sum, want)
 		}
 	})
 }
@@ -450,6 +513,14 @@ func testOldUsage(t *testing.T, l *ledger.Ledger) {
 	equal(t, "batches of old usage", freeze(t, l, noon.Add(2*time.Hour), noon.Add(time.Hour)), 0)
 	_, sum = usageOf(t, l, "old")
 	equal(t, "owed", sum.Owed, 2)
+	on, err := l.UsageReporting(ctx, "old")
+	must(t, err)
+	equal(t, "reporting", on, true)
+	on, err = l.UsageReporting(ctx, "old-off")
+	must(t, err)
+	equal(t, "reporting of one that was off", on, false)
+	_, sum = usageOf(t, l, "old-off")
+	diff(t, "usage of one that was off", sum, ledger.UsageTotals{Settled: 50, Unreported: 50})
 	s, err := l.BillingSync(ctx, "old")
 	must(t, err)
 	diff(t, "old sync", []any{s.Revision, s.Synced, s.Attempts, s.Problem}, []any{int64(3), int64(2), int64(1), "Stripe does not answer"})

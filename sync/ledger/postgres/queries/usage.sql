@@ -6,18 +6,24 @@ SELECT DISTINCT account FROM account_hours
 WHERE seconds <> reported + unreported AND account > $1 AND hour < $2 ORDER BY account LIMIT $3
 
 -- name: usage_open_hours
-SELECT hour, seconds - reported - unreported, unreported FROM account_hours
+SELECT hour, seconds - reported - unreported FROM account_hours
 WHERE account = $1 AND seconds <> reported + unreported AND hour > $2 AND hour < $3 ORDER BY hour LIMIT $4
 
 -- name: usage_hour_move
-UPDATE account_hours SET reported = reported + $3, unreported = unreported + $4 WHERE account = $1 AND hour = $2
+UPDATE account_hours SET reported = reported + $3 WHERE account = $1 AND hour = $2
 
--- name: usage_account
-SELECT off, owed FROM usage_accounts WHERE account = $1
+-- name: usage_owed
+SELECT owed FROM usage_accounts WHERE account = $1
 
--- name: usage_account_put
-INSERT INTO usage_accounts (account, off, owed) VALUES ($1, $2, $3)
-ON CONFLICT (account) DO UPDATE SET off = excluded.off, owed = excluded.owed
+-- name: usage_owed_put
+INSERT INTO usage_accounts (account, owed) VALUES ($1, $2)
+ON CONFLICT (account) DO UPDATE SET owed = excluded.owed
+
+-- name: usage_switches
+SELECT account, at, off FROM usage_switches WHERE account = ANY($1::text[]) ORDER BY account, at
+
+-- name: usage_switch
+INSERT INTO usage_switches (account, at, off) VALUES ($1, $2, $3)
 
 -- name: usage_columns
 identifier, account, hour, n, seconds, minute, state, attempts, sent_at, absent_at, holder, due_at, problem, created_at, proven_at

@@ -33,16 +33,18 @@ WHERE account = $1
 -- name: sums_mask
 UPDATE account_sums SET masked_before = max(COALESCE(masked_before, $2), $2) WHERE account = $1
 
+-- A call may have been taken for another side of a switch that came after it: what is unreported never falls below zero.
 -- name: hour_move
 INSERT INTO account_hours (
-    account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    account, hour, settled, lost, released, rejected, seconds, units, micros, extra_units, extra_micros, unreported)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, max($12, 0))
 ON CONFLICT (account, hour) DO UPDATE
 SET settled = account_hours.settled + excluded.settled, lost = account_hours.lost + excluded.lost,
     released = account_hours.released + excluded.released, rejected = account_hours.rejected + excluded.rejected,
     seconds = account_hours.seconds + excluded.seconds, units = account_hours.units + excluded.units,
     micros = account_hours.micros + excluded.micros, extra_units = account_hours.extra_units + excluded.extra_units,
-    extra_micros = account_hours.extra_micros + excluded.extra_micros
+    extra_micros = account_hours.extra_micros + excluded.extra_micros,
+    unreported = max(account_hours.unreported + $12, 0)
 
 -- name: grant_columns
 account, number, units, kind, reference, reason, created_at
