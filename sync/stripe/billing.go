@@ -173,14 +173,18 @@ func refusedDetails(err error) error {
 	return badField(stripesFields[said.Param], "The payment provider does not take this: %s Please correct your billing details.", strings.TrimSuffix(said.Msg, ".")+".")
 }
 
-// CustomerOf gives the id of an account's customer at Stripe, which is made where there is none.
-// Errors: those of [Desk.Customer].
+// CustomerOf gives the id of an account's customer at Stripe, which is made where there is none. Whether Stripe takes the
+// account's details does not matter.
+// Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrNotFound (the account), ledger.ErrUnavailable.
 func (d *Desk) CustomerOf(ctx context.Context, account string) (string, error) {
-	b, err := d.ledger.Billing(ctx, account)
-	if err == nil && b.Customer == "" {
-		b, err = d.Customer(ctx, account)
+	if d.customers.B == nil {
+		return "", ErrNotConfigured
 	}
-	return b.Customer, err
+	b, err := d.ledger.Billing(ctx, account)
+	if err != nil || b.Customer != "" {
+		return b.Customer, err
+	}
+	return d.make(ctx, account, "")
 }
 
 // Gone has an account's customer looked for at Stripe, and made anew if it is not there, unless that is under way.

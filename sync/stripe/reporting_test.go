@@ -2,6 +2,7 @@ package stripe_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -40,6 +41,22 @@ func TestUsageTurn(t *testing.T) {
 		if got != c.want {
 			t.Errorf("claim %d: %v", i, got)
 		}
+	}
+}
+
+// Details that Stripe does not take hinder no usage.
+func TestUsageWithRefusedDetails(t *testing.T) {
+	t.Parallel()
+	r := newDeskRig(t, stripefake.Config{})
+	r.set(details(func(b *ledger.Billing) { b.Email = "jörg@müller.example" }))
+	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Status: http.StatusBadRequest, Method: http.MethodPost, Path: "/v1/customers/*", Times: 1 << 20})
+	id, err := r.desk.CustomerOf(t.Context(), "acct")
+	deskMust(t, err)
+	if id == "" || id != r.billing().Customer {
+		t.Errorf("the customer is %q, kept is %q", id, r.billing().Customer)
+	}
+	if _, err := r.desk.CustomerOf(t.Context(), "nobody"); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("nobody's customer: %v", err)
 	}
 }
 
