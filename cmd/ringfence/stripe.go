@@ -13,10 +13,10 @@ import (
 )
 
 type stripeCmd struct {
-	Status stripeStatusCmd `cmd:"" help:"Show purchases and events, and what somebody has to look at."`
+	Status stripeStatusCmd `cmd:"" help:"Show purchases, events and usage, and what somebody has to look at."`
 	Resync stripeResyncCmd `cmd:"" help:"Read Stripe's list of events for what no webhook brought."`
 	Replay stripeReplayCmd `cmd:"" help:"Work an event again, its cause removed."`
-	Usage  stripeUsageCmd  `cmd:"" help:"Show what usage waits to be reported; turn an account's reporting on or off."`
+	Usage  stripeUsageCmd  `cmd:"" help:"Show what usage waits to be reported, or how far an account's is; turn that on or off."`
 }
 
 // Help is shown by ringfence stripe --help.
@@ -40,6 +40,7 @@ func (k *stripeStatusCmd) Run(c *console) error {
 		if st.Configured {
 			c.note("webhooks: %s", webhooksSeen(st))
 		}
+		c.note("usage: %s", usageWaits(st))
 		t := cli.NewTable("what", "id", "about", "state", "problem")
 		rows := 0
 		for _, e := range append(st.Aside, st.Failing...) {
@@ -54,11 +55,31 @@ func (k *stripeStatusCmd) Run(c *console) error {
 			t.Row("billing details", "", d.Account, "failing", d.Problem)
 			rows++
 		}
+		for _, b := range st.Usage.Wrong {
+			t.Row("usage", b.ID, b.Account, b.State, b.Problem)
+			rows++
+		}
 		if rows == 0 {
 			return nil
 		}
 		return t
 	})
+}
+
+// usageWaits says how much usage waits to be sent or proven.
+func usageWaits(st *stripe.Status) string {
+	var batches, seconds int64
+	var oldest time.Time
+	for _, q := range st.Usage.Waiting {
+		batches, seconds = batches+q.Batches, seconds+q.Seconds
+		if oldest.IsZero() || q.Oldest.Before(oldest) {
+			oldest = q.Oldest
+		}
+	}
+	if batches == 0 {
+		return "nothing waits to be reported"
+	}
+	return fmt.Sprintf("%d seconds in %d batches wait to be reported, the oldest of %s", seconds, batches, oldest.UTC().Format(time.RFC3339))
 }
 
 // webhooksSeen says when webhooks came, and what that says of the secret.
@@ -117,6 +138,17 @@ type stripeUsageCmd struct {
 	remote
 }
 
+// Help is shown by ringfence stripe usage --help.
+func (*stripeUsageCmd) Help() string {
+	return `Of an account, in seconds: what it has talked (settled), what of it is in batches for Stripe (reported), what of those Stripe has
+been seen to have counted (proven), what later records took back, by which the next batches are smaller (owed), and what ended
+while reporting was off. Then the batches that are not proven, and why.
+
+  ringfence stripe usage
+  ringfence stripe usage acme
+  ringfence stripe usage acme --report off`
+}
+
 // Run shows or sets it.
 func (k *stripeUsageCmd) Run(c *console) error {
 	if k.Account == "" {
@@ -147,6 +179,8 @@ func (k *stripeUsageCmd) Run(c *console) error {
 	}
 	return ask(c, &k.remote, q, func(a *struct {
 		Report, Reporting bool
+		Totals            ledger.UsageTotals `json:"totals"`
+		Problems          []stripe.UsageLine `json:"problems"`
 	}) layout {
 		switch {
 		case !a.Report:
@@ -156,6 +190,19 @@ func (k *stripeUsageCmd) Run(c *console) error {
 		default:
 			c.note("usage of %s will be reported to Stripe once stripe.key and stripe.usage.report are set", k.Account)
 		}
-		return nil
+		f := &cli.Fields{}
+		f.Add("settled", a.Totals.Settled)
+		f.Add("reported", a.Totals.Reported)
+		f.Add("proven", a.Totals.Proven)
+		f.Add("owed", a.Totals.Owed)
+		f.Add("not to be reported", a.Totals.Unreported)
+		if len(a.Problems) == 0 {
+			return f
+		}
+		t := cli.NewTable("hour", "seconds", "state", "attempts", "problem")
+		for _, b := range a.Problems {
+			t.Row(b.Hour, b.Seconds, b.State, b.Attempts, b.Problem)
+		}
+		return blocks{f, t}
 	})
 }

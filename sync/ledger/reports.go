@@ -17,7 +17,7 @@ import (
 type usageStatements struct {
 	UsageOpen, UsageOpenHours, UsageHourMove, UsageOwed, UsageOwedPut       string
 	UsageInsert, UsageLast, UsageMinutes, UsageClaim, UsageBegin, UsageSave string
-	UsageOfAccount, UsageSums, UsageProven, UsageQueue                      string
+	UsageOfAccount, UsageProblems, UsageSums, UsageProven, UsageQueue       string
 	UsageSwitches, UsageSwitch                                              string
 }
 
@@ -56,11 +56,11 @@ type UsageBatch struct {
 // UsageTotals are what an account's reports add up to, in seconds. Settled is Reported - Owed + Unreported, but for
 // hours that are not over or have just changed.
 type UsageTotals struct {
-	Settled    int64 // talk time of all settled and lost calls
-	Reported   int64 // in batches
-	Proven     int64 // in proven ones
-	Unreported int64 // of calls that ended while reporting was off
-	Owed       int64 // reported, but taken back by a later record: the next batches are smaller by it
+	Settled    int64 `json:"settled_seconds"`    // talk time of all settled and lost calls
+	Reported   int64 `json:"reported_seconds"`   // in batches
+	Proven     int64 `json:"proven_seconds"`     // in proven ones
+	Unreported int64 `json:"unreported_seconds"` // of calls that ended while reporting was off
+	Owed       int64 `json:"owed_seconds"`       // reported, but taken back by a later record: the next batches are smaller by it
 }
 
 // UsageQueue are the batches of one state that are not proven.
@@ -308,6 +308,17 @@ func (l *Ledger) UsageBatches(ctx context.Context, account string, limit, offset
 		return err
 	})
 	return page, wrap(fmt.Sprintf("usage batches of account %q", account), err)
+}
+
+// UsageProblems returns batches that are not proven and have a problem, those of the earliest hours first: of an account
+// (empty: of all), in a state (empty: in any).
+func (l *Ledger) UsageProblems(ctx context.Context, account string, state UsageState, limit int) ([]UsageBatch, error) {
+	var out []UsageBatch
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		out, err = list(ctx, tx.c, tx.sql.UsageProblems, []any{account, string(state), rows(limit)}, readUsage)
+		return err
+	})
+	return out, wrap("usage batches with a problem", err)
 }
 
 // UsageTotals adds up an account's reports.

@@ -40,6 +40,19 @@ type DetailsLine struct {
 	Due      time.Time `json:"due_at,omitzero"`
 }
 
+// UsageLine is a batch of usage as an operator sees it.
+type UsageLine struct {
+	ID       string    `json:"id"` // the event's identifier
+	Account  string    `json:"account"`
+	Hour     time.Time `json:"hour"`
+	Seconds  int64     `json:"seconds"`
+	Minute   time.Time `json:"minute"` // the event's time
+	State    string    `json:"state"`
+	Attempts int64     `json:"attempts"`
+	Problem  string    `json:"problem"`
+	Due      time.Time `json:"due_at"`
+}
+
 // Status is how the shop is.
 type Status struct {
 	Configured bool   `json:"configured"`
@@ -64,6 +77,10 @@ type Status struct {
 	Failing   []EventLine    `json:"failing"`
 	Suspicion []PurchaseLine `json:"purchases_aside"`
 	Details   []DetailsLine  `json:"billing_details_failing"`
+	Usage     struct {
+		Waiting []ledger.UsageQueue `json:"waiting"` // to be sent or proven, by state
+		Wrong   []UsageLine         `json:"wrong"`   // Stripe holds something else
+	} `json:"usage"`
 }
 
 const statusLines = 100
@@ -106,7 +123,28 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	for _, d := range details {
 		st.Details = append(st.Details, DetailsLine{Account: d.Account, Problem: d.Problem, Attempts: d.Attempts, Due: d.DueAt})
 	}
+	if err != nil {
+		return st, err
+	}
+	queue, err := s.ledger.UsageQueue(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.Usage.Waiting = append([]ledger.UsageQueue{}, queue...)
+	st.Usage.Wrong, err = UsageProblems(ctx, s.ledger, "", ledger.UsageWrong)
 	return st, err
+}
+
+// UsageProblems are the batches of usage that have a problem: of an account, in a state; empty: of all, in any.
+// Errors: ledger.ErrUnavailable.
+func UsageProblems(ctx context.Context, l *ledger.Ledger, account string, state ledger.UsageState) ([]UsageLine, error) {
+	batches, err := l.UsageProblems(ctx, account, state, statusLines)
+	lines := []UsageLine{}
+	for _, b := range batches {
+		lines = append(lines, UsageLine{ID: b.Identifier, Account: b.Account, Hour: b.Hour, Seconds: b.Seconds, Minute: b.Minute, State: string(b.State),
+			Attempts: b.Attempts, Problem: b.Problem, Due: b.DueAt})
+	}
+	return lines, err
 }
 
 func eventLine(e *ledger.StripeEvent) EventLine {

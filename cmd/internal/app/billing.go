@@ -89,11 +89,29 @@ func checkUsage(ctx context.Context, c *config.Config) []Checked {
 	return append(out, Checked{"stripe meter", "takes events named " + c.Stripe.Usage.Event + ", and has no price", err})
 }
 
-// accountReporting says whether an account's usage is reported to Stripe.
-type accountReporting struct {
-	Account   string `json:"account"`
-	Report    bool   `json:"report"`
-	Reporting bool   `json:"reporting"` // for anybody: a meter is configured
+// accountUsage says whether an account's usage is reported to Stripe, and how far that is.
+type accountUsage struct {
+	Account   string             `json:"account"`
+	Report    bool               `json:"report"`
+	Reporting bool               `json:"reporting"` // for anybody: a meter is configured
+	Totals    ledger.UsageTotals `json:"totals"`
+	Problems  []stripe.UsageLine `json:"problems"` // batches that are not proven, and why
+}
+
+func (a *App) usageOf(ctx context.Context, id string) (accountUsage, error) {
+	out := accountUsage{Account: id, Reporting: a.usage != nil}
+	_, err := a.Ledger.Account(ctx, id)
+	if err != nil {
+		return out, err
+	}
+	if out.Report, err = a.Ledger.UsageReporting(ctx, id); err != nil {
+		return out, err
+	}
+	if out.Totals, err = a.Ledger.UsageTotals(ctx, id); err != nil {
+		return out, err
+	}
+	out.Problems, err = stripe.UsageProblems(ctx, a.Ledger, id, "")
+	return out, err
 }
 
 // usageAdmin adds usage reporting to the admin API.
@@ -106,13 +124,8 @@ func (a *App) usageAdmin(add func(string, http.HandlerFunc)) {
 		a.shopAnswer(w, map[string]any{"reporting": a.usage != nil, "waiting": queue}, err)
 	})
 	add("GET /admin/v1/accounts/{id}/usage-reporting", func(w http.ResponseWriter, r *http.Request) {
-		id := r.PathValue("id")
-		_, err := a.Ledger.Account(r.Context(), id)
-		var on bool
-		if err == nil {
-			on, err = a.Ledger.UsageReporting(r.Context(), id)
-		}
-		a.shopAnswer(w, accountReporting{id, on, a.usage != nil}, err)
+		of, err := a.usageOf(r.Context(), r.PathValue("id"))
+		a.shopAnswer(w, of, err)
 	})
 	add("POST /admin/v1/accounts/{id}/usage-reporting/{set}", func(w http.ResponseWriter, r *http.Request) {
 		id, set := r.PathValue("id"), r.PathValue("set")
@@ -120,10 +133,12 @@ func (a *App) usageAdmin(add func(string, http.HandlerFunc)) {
 			refuse(w, http.StatusBadRequest, "invalid_request", "usage reporting is set on or off", "set")
 			return
 		}
+		var of accountUsage
 		err := a.Ledger.SetUsageReporting(r.Context(), id, set == "on", time.Now())
 		if err == nil {
 			a.log.Info("admin: usage reporting set", "account", id, "report", set, "remote", r.RemoteAddr)
+			of, err = a.usageOf(r.Context(), id)
 		}
-		a.shopAnswer(w, accountReporting{id, set == "on", a.usage != nil}, err)
+		a.shopAnswer(w, of, err)
 	})
 }

@@ -211,6 +211,17 @@ func testUsageClaims(t *testing.T, l *ledger.Ledger) {
 	diff(t, "begun", []any{b.State, b.Attempts, b.SentAt, b.Minute}, []any{ledger.UsageSent, int64(1), now, claimed[0].Minute})
 	b.AbsentAt, b.DueAt, b.Problem = now, now.Add(time.Hour), "not there \x00"
 	must(t, l.SaveUsage(ctx, b))
+	for _, c := range []struct {
+		account string
+		state   ledger.UsageState
+		want    int
+	}{{"", "", 1}, {a, "", 1}, {"nobody", "", 0}, {a, ledger.UsageSent, 1}, {a, ledger.UsageWrong, 0}} {
+		found, err := l.UsageProblems(ctx, c.account, c.state, 10)
+		must(t, err)
+		if len(found) != c.want || c.want == 1 && (found[0].Identifier != b.Identifier || found[0].Problem == "") {
+			t.Errorf("problems of %q, %q: %+v", c.account, c.state, found)
+		}
+	}
 	want(t, l.SaveUsage(ctx, b), ledger.ErrConflict) // the claim is over
 	_, err = l.BeginUsage(ctx, b, now, noon)
 	want(t, err, ledger.ErrConflict)

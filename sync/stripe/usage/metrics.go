@@ -22,7 +22,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		seconds: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringfence_usage_seconds_proven_total",
 			Help: "Seconds of talk time in them."}),
 		wrong: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringfence_usage_batches_wrong_total",
-			Help: "Looks at Stripe that found something else than the batch in its minute. Above zero: see ringfence stripe status."}),
+			Help: "Looks at Stripe that found something else than the batch in its minute. Above zero: ringfence stripe status shows them."}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ringfence_usage_waiting_batches",
 			Help: "Batches of usage that are not proven, by state: frozen, sent, known, wrong."}, []string{"state"}),
 		oldest: prometheus.NewGauge(prometheus.GaugeOpts{Name: "ringfence_usage_waiting_seconds",

@@ -55,6 +55,11 @@ WHERE identifier = $1 AND holder = $2
 -- name: usage_of_account
 SELECT /*=usage_columns*/ FROM usage_batches WHERE account = $1 ORDER BY hour DESC, n DESC LIMIT $2 OFFSET $3
 
+-- name: usage_problems
+SELECT /*=usage_columns*/ FROM usage_batches
+WHERE due_at IS NOT NULL AND problem <> '' AND ($1::text = '' OR account = $1) AND ($2::text = '' OR state = $2)
+ORDER BY hour, account, n LIMIT $3
+
 -- name: usage_sums
 SELECT COALESCE(sum(seconds), 0)::bigint, COALESCE(sum(reported), 0)::bigint, COALESCE(sum(unreported), 0)::bigint
 FROM account_hours WHERE account = $1
