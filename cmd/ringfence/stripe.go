@@ -17,6 +17,7 @@ type stripeCmd struct {
 	Resync stripeResyncCmd `cmd:"" help:"Read Stripe's list of events for what no webhook brought."`
 	Replay stripeReplayCmd `cmd:"" help:"Work an event again, its cause removed."`
 	Usage  stripeUsageCmd  `cmd:"" help:"Show what usage waits to be reported, or how far an account's is; turn that on or off."`
+	Meter  stripeMeterCmd  `cmd:"" help:"The billing meter at Stripe that talk time is reported to."`
 }
 
 // Help is shown by ringfence stripe --help.
@@ -128,6 +129,30 @@ func (k *stripeReplayCmd) Run(c *console) error {
 		Outcome string `json:"outcome"`
 	}) layout {
 		c.note("%s", a.Outcome)
+		return nil
+	})
+}
+
+type stripeMeterCmd struct {
+	Create stripeMeterCreateCmd `cmd:"" help:"Make it, where there is none."`
+}
+
+type stripeMeterCreateCmd struct {
+	remote
+}
+
+// Help is shown by ringfence stripe meter create --help.
+func (*stripeMeterCreateCmd) Help() string {
+	return `Talk time is reported as events of a meter that sums them up. It is for information: give the meter no price, or customers
+pay twice; ringfence check looks at that.`
+}
+
+// Run makes it.
+func (k *stripeMeterCreateCmd) Run(c *console) error {
+	return ask(c, &k.remote, request{method: http.MethodPost, path: "stripe/meter"}, func(a *struct {
+		Event string `json:"event"`
+	}) layout {
+		c.note("there is a meter for events named %s", a.Event)
 		return nil
 	})
 }

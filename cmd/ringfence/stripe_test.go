@@ -20,6 +20,7 @@ func TestStripeUsage(t *testing.T) {
 		"GET /admin/v1/accounts/acme/usage-reporting":      `{"account":"acme","report":true,"reporting":true,"totals":` + totals + `,"problems":[` + wrong + `]}`,
 		"POST /admin/v1/accounts/acme/usage-reporting/off": `{"account":"acme","report":false,"reporting":true,"totals":` + totals + `,"problems":[]}`,
 		"GET /admin/v1/accounts/quiet/usage-reporting":     `{"account":"quiet","report":true,"totals":{},"problems":[]}`,
+		"POST /admin/v1/stripe/meter":                      `{"event":"ringfence_talk_seconds"}`,
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, ok := answers[r.Method+" "+r.URL.Path]
@@ -40,6 +41,7 @@ func TestStripeUsage(t *testing.T) {
 			"2025-12-13T12:00:00Z", "84", "wrong", "2", "91 seconds"}},
 		{"stripe usage acme --report off", []string{"usage of acme is not reported", "settled", "130"}},
 		{"stripe usage quiet", []string{"once stripe.key", "settled", "0"}},
+		{"stripe meter create", []string{"ringfence_talk_seconds"}},
 	} {
 		args := append(strings.Fields(c.args), "--ops-url", srv.URL)
 		out, errOut, code := command(t, args...)

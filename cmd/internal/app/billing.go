@@ -123,6 +123,16 @@ func (a *App) usageAdmin(add func(string, http.HandlerFunc)) {
 		}
 		a.shopAnswer(w, map[string]any{"reporting": a.usage != nil, "waiting": queue}, err)
 	})
+	add("POST /admin/v1/stripe/meter", func(w http.ResponseWriter, r *http.Request) {
+		meter, err := openMeter(a.cfg)
+		if err == nil {
+			err = meter.Create(r.Context())
+		}
+		if err == nil {
+			a.log.Info("admin: usage meter made", "event", a.cfg.Stripe.Usage.Event, "remote", r.RemoteAddr)
+		}
+		a.shopAnswer(w, map[string]string{"event": a.cfg.Stripe.Usage.Event}, err)
+	})
 	add("GET /admin/v1/accounts/{id}/usage-reporting", func(w http.ResponseWriter, r *http.Request) {
 		of, err := a.usageOf(r.Context(), r.PathValue("id"))
 		a.shopAnswer(w, of, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/usage"
 	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
 
@@ -125,6 +126,8 @@ func (a *App) shopAnswer(w http.ResponseWriter, v any, err error) {
 		refuse(w, http.StatusNotFound, "not_found", err.Error(), "id")
 	case errors.Is(err, stripe.ErrNotConfigured):
 		refuse(w, http.StatusServiceUnavailable, "service_unavailable", "no stripe.key is configured (RINGFENCE_STRIPE_KEY), so nothing is sold", "")
+	case errors.Is(err, usage.ErrMeter):
+		refuse(w, http.StatusConflict, "conflict", err.Error(), "")
 	default:
 		refuse(w, http.StatusServiceUnavailable, "service_unavailable", err.Error(), "")
 	}

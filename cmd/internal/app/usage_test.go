@@ -17,6 +17,7 @@ import (
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
 	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 )
 
 // usageRig is the admin API of usage over a ledger, with a Stripe or none.
@@ -109,4 +110,27 @@ func TestUsageCanBeSeen(t *testing.T) {
 	}
 	r.ask(http.MethodGet, "accounts/nobody/usage-reporting", http.StatusNotFound, nil)
 	r.ask(http.MethodPost, "accounts/nobody/usage-reporting/off", http.StatusNotFound, nil)
+}
+
+func TestMeterIsMade(t *testing.T) {
+	t.Parallel()
+	fake, err := stripefake.New(stripefake.Config{})
+	must(t, err)
+	url, err := fake.Start("127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { must(t, fake.Close()) })
+	r := newUsageRig(t, "RINGFENCE_STRIPE_KEY="+stripefake.Key, "RINGFENCE_STRIPE_URL="+url, "RINGFENCE_STRIPE_USAGE_EVENT=talk")
+	for range 2 {
+		var made map[string]string
+		r.ask(http.MethodPost, "stripe/meter", http.StatusOK, &made)
+		if made["event"] != "talk" {
+			t.Errorf("made %v", made)
+		}
+	}
+	if meters := fake.Objects("billing.meter"); len(meters) != 1 || meters[0]["event_name"] != "talk" {
+		t.Errorf("meters are %v", meters)
+	}
+	fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Status: http.StatusForbidden})
+	r.ask(http.MethodPost, "stripe/meter", http.StatusConflict, nil)
+	newUsageRig(t).ask(http.MethodPost, "stripe/meter", http.StatusServiceUnavailable, nil)
 }

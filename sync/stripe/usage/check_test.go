@@ -2,9 +2,11 @@ package usage_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 	"github.com/hmsovereign/ringfence/sync/stripe/usage"
 )
 
@@ -35,5 +37,41 @@ func TestCheckPrices(t *testing.T) {
 				t.Errorf("costs: %v", err)
 			}
 		})
+	}
+}
+
+// The meter is made where there is none, also again within a day and after a failure that Stripe keeps; one that is of
+// another kind stays, and the operator is told.
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id, _ := r.fake.Objects("billing.meter")[0]["id"].(string)
+	deactivate := func(id string) {
+		t.Helper()
+		_, err := r.post("/v1/billing/meters/"+id+"/deactivate", "")
+		must(t, err)
+	}
+	deactivate(id)
+	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Method: http.MethodPost, Path: "/v1/billing/meters", Status: 500, Keep: true})
+	if err := r.meter.Create(t.Context()); err == nil || errors.Is(err, usage.ErrMeter) || !strings.Contains(err.Error(), "500") {
+		t.Errorf("made while Stripe fails: %v", err)
+	}
+	must(t, r.meter.Create(t.Context()))
+	must(t, r.meter.Create(t.Context()))
+	must(t, r.meter.Check(t.Context()))
+	meters := r.fake.Objects("billing.meter")
+	if len(meters) != 2 {
+		t.Fatalf("meters are %v", meters)
+	}
+	for _, meter := range meters {
+		if id, _ := meter["id"].(string); meter["status"] == "active" {
+			deactivate(id)
+		}
+	}
+	_, err := r.post("/v1/billing/meters", "display_name=x&event_name="+usage.EventName+"&default_aggregation[formula]=count"+
+		"&customer_mapping[type]=by_id&customer_mapping[event_payload_key]=stripe_customer_id&value_settings[event_payload_key]=value")
+	must(t, err)
+	if err := r.meter.Create(t.Context()); !errors.Is(err, usage.ErrMeter) || !strings.Contains(err.Error(), "does not sum") {
+		t.Errorf("beside one that counts: %v", err)
 	}
 }

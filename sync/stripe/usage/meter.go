@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stripe/stripe-go/v76"
 	"github.com/stripe/stripe-go/v76/billing/meter"
 	"github.com/stripe/stripe-go/v76/billing/meterevent"
@@ -35,7 +36,12 @@ var (
 	ErrKnown = errors.New("the payment provider has the event already")
 	// ErrMeter: there is no meter, or it is not one that this program can use.
 	ErrMeter = errors.New("the usage meter cannot be used")
+
+	errNoMeter = fmt.Errorf("%w: there is none", ErrMeter)
 )
+
+// create is how an operator makes the meter.
+const create = "ringfence stripe meter create"
 
 // pageSize is of Stripe's lists.
 const pageSize = 100
@@ -192,15 +198,15 @@ func (m *Meter) find(ctx context.Context) (*stripe.BillingMeter, error) {
 		return nil, fmt.Errorf("%w: list meters: %w", ErrNotNow, m.read(err))
 	}
 	if found == nil {
-		return nil, fmt.Errorf("%w: there is no active one for events named %q: make it in Stripe, with the aggregation sum (ringfence stripe shows what is missing)", ErrMeter, m.name)
+		return nil, fmt.Errorf("%w that is active for events named %q: make it with %s", errNoMeter, m.name, create)
 	}
 	switch {
 	case found.DefaultAggregation == nil || found.DefaultAggregation.Formula != stripe.BillingMeterDefaultAggregationFormulaSum:
-		return nil, fmt.Errorf("%w: %s does not sum its events: make another one with the aggregation sum", ErrMeter, found.ID)
+		return nil, fmt.Errorf("%w: %s does not sum its events: deactivate it in Stripe, and make another with %s", ErrMeter, found.ID, create)
 	case found.EventTimeWindow != "":
-		return nil, fmt.Errorf("%w: %s keeps only the last event of each %s: make another one without pre-aggregation", ErrMeter, found.ID, found.EventTimeWindow)
+		return nil, fmt.Errorf("%w: %s keeps only the last event of each %s: deactivate it in Stripe, and make another with %s", ErrMeter, found.ID, found.EventTimeWindow, create)
 	case found.CustomerMapping == nil || found.ValueSettings == nil || found.CustomerMapping.EventPayloadKey == "" || found.ValueSettings.EventPayloadKey == "":
-		return nil, fmt.Errorf("%w: %s does not say where an event has its customer and value", ErrMeter, found.ID)
+		return nil, fmt.Errorf("%w: %s does not say where an event has its customer and value: deactivate it in Stripe, and make another with %s", ErrMeter, found.ID, create)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -215,22 +221,24 @@ func (m *Meter) forget() {
 	m.found = nil
 }
 
-// Create makes the meter where there is none: for the demo and for ringfence stripe.
+// Create makes the meter where there is none. Errors: ErrMeter, with what to do (one of its events' name cannot be used, or
+// Stripe refuses); any other: Stripe does not answer.
 func (m *Meter) Create(ctx context.Context) error {
+	m.forget()
 	_, err := m.find(ctx)
-	if err == nil || !errors.Is(err, ErrMeter) {
+	if !errors.Is(err, errNoMeter) {
 		return err
 	}
-	_, err = m.meters.New(&stripe.BillingMeterParams{Params: stripe.Params{Context: ctx, IdempotencyKey: stripe.String("meter:" + m.name)},
+	// A key of its own, or Stripe would answer for a day with the meter that has been deactivated since.
+	_, made := m.meters.New(&stripe.BillingMeterParams{Params: stripe.Params{Context: ctx, IdempotencyKey: stripe.String("meter:" + m.name + ":" + uuid.NewString())},
 		DisplayName: stripe.String("Talk time (seconds)"), EventName: stripe.String(m.name),
 		DefaultAggregation: &stripe.BillingMeterDefaultAggregationParams{Formula: stripe.String("sum")},
 		CustomerMapping:    &stripe.BillingMeterCustomerMappingParams{Type: stripe.String("by_id"), EventPayloadKey: stripe.String("stripe_customer_id")},
 		ValueSettings:      &stripe.BillingMeterValueSettingsParams{EventPayloadKey: stripe.String("value")}})
-	if err != nil {
-		return fmt.Errorf("make the meter: %w", m.read(err))
-	}
 	m.forget()
-	_, err = m.find(ctx)
+	if _, err = m.find(ctx); err != nil && made != nil {
+		return fmt.Errorf("make the meter: %w", m.read(made))
+	}
 	return err
 }
 
