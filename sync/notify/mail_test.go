@@ -24,6 +24,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/notify"
 )
 
@@ -287,7 +288,7 @@ func TestMailToNobody(t *testing.T) {
 
 func TestMailSettings(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l := sqlitetest.Open(t)
 	for _, cfg := range []notify.SMTP{{Addr: "no port", From: "a@example.com"}, {Addr: "m:25", From: "nobody"}} {
 		if _, err := notify.New(notify.Config{SMTP: cfg}, l, quiet, nil); err == nil {
 			t.Errorf("%+v was taken", cfg)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 )
 
 // names is a DNS server whose one answer the test changes (RFC 1035, as far as the resolver asks).
@@ -162,7 +163,7 @@ func newRigWith(t *testing.T, cfg configOf, url string) *rig {
 	t.Helper()
 	loop := cfg
 	loop.Allow = append(loop.Allow[:len(loop.Allow):len(loop.Allow)], loopback...)
-	r := newRigOn(t, newLedger(t), loop)
+	r := newRigOn(t, sqlitetest.Open(t), loop)
 	// Kept as it is: what is set is not looked at again, what is called is.
 	_, err := r.ledger.SetWebhook(t.Context(), ledger.Webhook{Account: acct, URL: url, Secret: secret})
 	must(t, err)

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/notify"
 )
 
@@ -66,19 +65,10 @@ type rig struct {
 	stop   func()
 }
 
-func newLedger(t testing.TB) *ledger.Ledger {
-	t.Helper()
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(t.Context()))
-	return l
-}
-
 // newRig makes one. Its notifier runs only after run.
 func newRig(t testing.TB, cfg notify.Config) *rig {
 	t.Helper()
-	return newRigOn(t, newLedger(t), cfg)
+	return newRigOn(t, sqlitetest.Open(t), cfg)
 }
 
 func newRigOn(t testing.TB, l *ledger.Ledger, cfg notify.Config) *rig {

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -11,23 +10,20 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 )
 
 func queued(t *testing.T) (*Notifier, ledger.Lane) {
 	t.Helper()
 	ctx := t.Context()
-	l, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"))
+	l := sqlitetest.Open(t)
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	check(err)
-	t.Cleanup(func() { check(l.Close()) })
-	check(l.Migrate(ctx))
-	_, _, err = l.CreateAccount(ctx, authz.Account{ID: "acme", Company: "Your Company", Status: authz.Active, Currency: "EUR", Tariff: "default",
+	_, _, err := l.CreateAccount(ctx, authz.Account{ID: "acme", Company: "Your Company", Status: authz.Active, Currency: "EUR", Tariff: "default",
 		Language: "en", TimeZone: "UTC"})
 	check(err)
 	n, err := New(Config{Holder: "sidecar-1"}, l, slog.New(slog.DiscardHandler), nil)

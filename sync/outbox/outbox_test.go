@@ -17,6 +17,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 )
 
@@ -27,7 +28,7 @@ var places = []struct {
 	open  func(testing.TB) *ledger.Ledger
 }{
 	{"Redis and Postgres", func(t testing.TB) string { return services.Redis(t).URL }, func(t testing.TB) *ledger.Ledger { return onPostgres(t, services.SharedDatabase(t)) }},
-	{"Redis and SQLite", func(t testing.TB) string { return services.Redis(t).URL }, onSQLite},
+	{"Redis and SQLite", func(t testing.TB) string { return services.Redis(t).URL }, sqlitetest.Open},
 	{"Redis Cluster and Postgres", cluster, func(t testing.TB) *ledger.Ledger { return onPostgres(t, services.SharedDatabase(t)) }},
 }
 
@@ -273,7 +274,7 @@ func (f failing) Ingest(ctx context.Context, records []authz.Record, then ...led
 func TestRedisIsKilled(t *testing.T) {
 	t.Parallel()
 	server := services.Redis(t, services.AppendAlways())
-	w := newWorld(t, server.URL, onSQLite(t))
+	w := newWorld(t, server.URL, sqlitetest.Open(t))
 	var taken atomic.Int64
 	slow := taker{Ledger: w.ledger, after: func(_ context.Context, records []authz.Record) error { taken.Add(int64(len(records))); return nil }}
 	w.sidecarOn("one", slow)
@@ -297,7 +298,7 @@ func TestRedisIsKilled(t *testing.T) {
 // Redis loses everything, groups and leases too: what comes afterwards is read all the same.
 func TestRedisLosesEverything(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t))
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t))
 	w.sidecar("one")
 	w.sidecar("two")
 	w.put(w.some(100)...)
@@ -315,7 +316,7 @@ func TestRedisLosesEverything(t *testing.T) {
 // Redis went back to where entries were pending, and nobody works on them any more.
 func TestForgottenPendingEntries(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t))
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t))
 	w.sidecar("one")
 	w.put(w.some(20)...)
 	w.empty()
@@ -337,7 +338,7 @@ func TestForgottenPendingEntries(t *testing.T) {
 // A reader died between the two halves of an acknowledgement.
 func TestDeletedAndNotAcknowledged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t))
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t))
 	ctx := context.Background()
 	done := w.some(30)
 	w.put(done...)
@@ -364,7 +365,7 @@ func TestDeletedAndNotAcknowledged(t *testing.T) {
 func TestClusterWithoutOneMaster(t *testing.T) {
 	t.Parallel()
 	c := services.RedisCluster(t)
-	w := newWorld(t, "redis+cluster://"+c.Addrs[0]+","+c.Addrs[1]+","+c.Addrs[2], onSQLite(t))
+	w := newWorld(t, "redis+cluster://"+c.Addrs[0]+","+c.Addrs[1]+","+c.Addrs[2], sqlitetest.Open(t))
 	// Unless told otherwise, a cluster without one master serves nothing at all.
 	for _, n := range c.Nodes {
 		must(t, n.Client().ConfigSet(context.Background(), "cluster-require-full-coverage", "no").Err())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,6 @@ import (
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/ledger/postgres"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 )
 
@@ -91,15 +89,6 @@ func (w *world) dial() redis.UniversalClient {
 func onPostgres(t testing.TB, url string) *ledger.Ledger {
 	t.Helper()
 	l, err := postgres.Open(context.Background(), postgres.Config{URL: url, ConnectTimeout: time.Second})
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	must(t, l.Migrate(context.Background()))
-	return l
-}
-
-func onSQLite(t testing.TB) *ledger.Ledger {
-	t.Helper()
-	l, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "ledger.db"))
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	must(t, l.Migrate(context.Background()))

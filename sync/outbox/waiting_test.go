@@ -14,6 +14,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/outbox"
 )
 
@@ -57,7 +58,7 @@ func TestAgeIsThatOfTheOldest(t *testing.T) {
 func TestAnswersBreakOff(t *testing.T) {
 	t.Parallel()
 	server := services.Redis(t)
-	w := newWorld(t, server.URL, onSQLite(t))
+	w := newWorld(t, server.URL, sqlitetest.Open(t))
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "redis", "127.0.0.1:0", server.Addr)
 	must(t, p.Start())
 	t.Cleanup(p.Stop)
@@ -96,7 +97,7 @@ func TestAnswersBreakOff(t *testing.T) {
 func BenchmarkIngest(b *testing.B) {
 	for name, world := range map[string]func() *world{
 		"Postgres": func() *world { return newWorld(b, services.Redis(b).URL, onPostgres(b, services.SharedDatabase(b))) },
-		"SQLite":   func() *world { return newWorld(b, services.Redis(b).URL, onSQLite(b)) },
+		"SQLite":   func() *world { return newWorld(b, services.Redis(b).URL, sqlitetest.Open(b)) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			const batch = 10_000

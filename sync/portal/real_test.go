@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal"
 )
 
@@ -97,14 +96,7 @@ func TestRealStores(t *testing.T) {
 }
 
 func testReal(t *testing.T, rdb redis.UniversalClient, embedded bool) {
-	book, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = book.Close() })
-	if err := book.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	book := sqlitetest.Open(t)
 	a, b := newReal(t, book, rdb, embedded), newReal(t, book, rdb, embedded)
 	a.refused("GET", "accounts", "", 503, "service_unavailable", "", "not loaded")
 	mirror, err := directory.NewRedis(rdb)

@@ -14,6 +14,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -334,7 +335,7 @@ func disasters(t *testing.T, url string, l *ledger.Ledger) {
 
 func TestDisastersOnSQLite(t *testing.T) {
 	t.Parallel()
-	disasters(t, services.Redis(t).URL, onSQLite(t))
+	disasters(t, services.Redis(t).URL, sqlitetest.Open(t))
 }
 
 func TestDisastersOnPostgres(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -55,7 +56,7 @@ func equal[T comparable](t fataler, what string, got, want T) {
 // Two sidecars find Redis empty at the same moment. Each account is written once, each sidecar's calls come back.
 func TestTwoRebuildAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 2)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 2)
 	one, two := w.sidecars[0], w.sidecars[1]
 	var accounts []string
 	for i := range 20 {
@@ -98,7 +99,7 @@ func TestTwoRebuildAtOnce(t *testing.T) {
 // Accounts are rebuilt again and again while calls come and go: nothing is lost, nothing doubled.
 func TestRebuildUnderLoad(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(testing.TB) *ledger.Ledger{"SQLite": onSQLite, "Postgres": onPostgres} {
+	for name, open := range map[string]func(testing.TB) *ledger.Ledger{"SQLite": sqlitetest.Open, "Postgres": onPostgres} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, services.Redis(t).URL, open(t), 2)
@@ -173,7 +174,7 @@ func eventually(t fataler, step func() error) {
 // A ledger that is away shuts nothing: Redis may have gone back or not, calls go on.
 func TestLedgerAwayShutsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, func(c *reconcile.Config) { c.Drain, c.Shut = time.Second, time.Second })
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, func(c *reconcile.Config) { c.Drain, c.Shut = time.Second, time.Second })
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.otherProcess()
@@ -197,7 +198,7 @@ func TestLedgerAwayShutsNothing(t *testing.T) {
 // The rebuilder dies when the account is shut: the next one goes on from there.
 func TestRebuilderDiesInTheMiddle(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 2)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 2)
 	s := w.sidecars[1]
 	id := w.account("acct", 10*minute)
 	live := s.live(id)
@@ -225,7 +226,7 @@ func TestRebuilderDiesInTheMiddle(t *testing.T) {
 // What the ledger does not take in cannot be summed up: the account opens again as it was.
 func TestOutboxThatStandsStill(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 0)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 0)
 	now := time.Now()
 	for p := range partitions { // another sidecar has the leases, and does nothing
 		ok, err := w.store.Lease(ctx, fmt.Sprintf("outbox:%02d", p), "lazy", now.UnixMilli(), now.Add(time.Hour).UnixMilli())
@@ -252,7 +253,7 @@ func TestOutboxThatStandsStill(t *testing.T) {
 // New calls wait until every sidecar has had time to put back what it knows; what goes on goes on.
 func TestGrace(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, func(c *reconcile.Config) { c.Grace = time.Hour })
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, func(c *reconcile.Config) { c.Grace = time.Hour })
 	w.clock.Store(time.Now().UnixMilli())
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
@@ -280,7 +281,7 @@ func TestGrace(t *testing.T) {
 // A status and a time zone that nobody knows, calls of the day, an account without credit, one suspended.
 func TestRebuiltAsTheLedgerSays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1)
 	w.clock.Store(time.Now().UnixMilli())
 	s := w.sidecars[0]
 	spent, poor, shut := w.account("spent", 10*minute), w.account("poor", 0), w.account("shut", minute)
@@ -307,7 +308,7 @@ func TestRebuiltAsTheLedgerSays(t *testing.T) {
 // A call that the ledger has as lost is settled by its end, told after Redis was rebuilt: the difference is charged.
 func TestLossIsSettledAfterARebuild(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 2)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 2)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	c := s.live(id)
@@ -333,7 +334,7 @@ func TestLossIsSettledAfterARebuild(t *testing.T) {
 // A sidecar does not know that a call of its ended elsewhere, when Redis loses everything: the call stays over.
 func TestEndedElsewhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 2)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 2)
 	owner, other := w.sidecars[0], w.sidecars[1]
 	id := w.account("acct", 10*minute)
 	c := owner.live(id)
@@ -353,7 +354,7 @@ func TestEndedElsewhere(t *testing.T) {
 // The charge and its record are lost together, before the ledger had them; so is a second Redis right afterwards.
 func TestChargeLostTwice(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.drained(t)
@@ -376,7 +377,7 @@ func TestChargeLostTwice(t *testing.T) {
 func TestFailoverInTheMiddle(t *testing.T) {
 	t.Parallel()
 	server := services.Redis(t, services.AppendAlways())
-	w := newWorld(t, server.URL, onSQLite(t), 1)
+	w := newWorld(t, server.URL, sqlitetest.Open(t), 1)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	p := w.store.PartitionOf(id)
@@ -410,7 +411,7 @@ func TestFailoverInTheMiddle(t *testing.T) {
 // Run does all of this by itself, and stops when told.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 2)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 2)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	s.talked(id, 10)

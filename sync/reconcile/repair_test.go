@@ -11,6 +11,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -66,7 +67,7 @@ func (w *world) forgetful(name string, mods ...func(*reconcile.Config)) *sidecar
 // Something wrote to Redis by hand: it becomes what the ledger says, and nothing is written to the ledger.
 func TestRepairOfRedis(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, quick)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, quick)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	s.talked(id, 10)
@@ -95,7 +96,7 @@ func TestRepairOfRedis(t *testing.T) {
 // A charge's record is lost from the outbox while its sidecar still has it: it is charged again, once.
 func TestRepairOfARecordThatASidecarHas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.drained(t)
@@ -121,7 +122,7 @@ func TestRepairOfARecordThatASidecarHas(t *testing.T) {
 // charged. Should the record come after all, the entry is taken back.
 func TestRepairOfARecordThatNobodyHas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, quick)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, quick)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.drained(t)
@@ -169,7 +170,7 @@ func TestRepairOfARecordThatNobodyHas(t *testing.T) {
 // without it, until an operator has it tried again.
 func TestRefusedRecord(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, quick)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, quick)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	w.drained(t)
@@ -199,7 +200,7 @@ func TestRefusedRecord(t *testing.T) {
 // The ledger contradicts itself: that is said, and nothing is made of it.
 func TestLedgerThatContradictsItself(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1, quick)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1, quick)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	s.talked(id, 10)
@@ -217,7 +218,7 @@ func TestLedgerThatContradictsItself(t *testing.T) {
 // Accounts that cannot be compared are told last, after further tries, and hold the others up no longer than a moment.
 func TestBusyAccountsAreTold(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1)
 	s := w.sidecars[0]
 	var ids []string
 	for i := range 24 {
@@ -254,7 +255,7 @@ func TestBusyAccountsAreTold(t *testing.T) {
 // A Redis that went back by a single change is noticed by the comparison, also of an account that nobody calls.
 func TestWentBackByOne(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.Redis(t).URL, onSQLite(t), 1)
+	w := newWorld(t, services.Redis(t).URL, sqlitetest.Open(t), 1)
 	s := w.sidecars[0]
 	id := w.account("acct", 10*minute)
 	s.talked(id, 10)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +25,6 @@ import (
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/ledger/postgres"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
 	"github.com/hmsovereign/ringfence/sync/reconcile"
 )
 
@@ -138,15 +136,6 @@ type world struct {
 	mu       sync.Mutex
 	notes    map[string][]string
 	calls    atomic.Int64
-}
-
-func onSQLite(t testing.TB) *ledger.Ledger {
-	t.Helper()
-	l, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	must(t, l.Migrate(ctx))
-	return l
 }
 
 func onPostgres(t testing.TB) *ledger.Ledger {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +17,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake/stripefaketest"
@@ -41,10 +40,7 @@ func newDeskRig(t *testing.T, cfg stripefake.Config) *deskRig {
 	_, err = fake.Start("127.0.0.1:0")
 	deskMust(t, err)
 	t.Cleanup(func() { deskMust(t, fake.Close()) })
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	deskMust(t, err)
-	t.Cleanup(func() { deskMust(t, l.Close()) })
-	deskMust(t, l.Migrate(t.Context()))
+	l := sqlitetest.Open(t)
 	plain := &http.Transport{}
 	t.Cleanup(plain.CloseIdleConnections)
 	r := &deskRig{t: t, ledger: l, fake: fake, transport: plain, account: &authz.Account{ID: "acct", Company: "Your Company", Email: "billing@example.com",

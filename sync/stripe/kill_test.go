@@ -171,13 +171,15 @@ func TestRedelivered(t *testing.T) {
 	})
 	t.Run("Postgres", func(t *testing.T) {
 		url := services.SharedDatabase(t)
-		open := func() (*ledger.Ledger, error) { return postgres.Open(t.Context(), postgres.Config{URL: url}) }
-		testRedelivered(t, newRigOn(t, open), func() *ledger.Ledger {
-			l, err := open()
+		open := func() *ledger.Ledger {
+			l, err := postgres.Open(t.Context(), postgres.Config{URL: url})
 			check(t, err)
 			t.Cleanup(func() { check(t, l.Close()) })
 			return l
-		})
+		}
+		l := open()
+		check(t, l.Migrate(t.Context()))
+		testRedelivered(t, newRigOn(t, l), open)
 	})
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	}
 	// The tests wait more than they work. Whoever says -parallel is heeded.
 	if n := runtime.GOMAXPROCS(0); flag.Lookup("test.parallel").Value.String() == fmt.Sprint(n) {
-		settings["test.parallel"] = fmt.Sprint(2 * n)
+		settings["test.parallel"] = fmt.Sprint(4 * n)
 	}
 	for name, value := range settings {
 		if err := flag.Set(name, value); err != nil {

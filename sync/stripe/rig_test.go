@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,7 +19,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake/stripefaketest"
@@ -60,18 +59,12 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*stripefake.Config)) *rig {
 	t.Helper()
-	return newRigOn(t, func() (*ledger.Ledger, error) {
-		return sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	}, change...)
+	return newRigOn(t, sqlitetest.Open(t), change...)
 }
 
-// newRigOn makes one on another kind of ledger.
-func newRigOn(t testing.TB, open func() (*ledger.Ledger, error), change ...func(*stripefake.Config)) *rig {
+// newRigOn makes one on a ledger.
+func newRigOn(t testing.TB, l *ledger.Ledger, change ...func(*stripefake.Config)) *rig {
 	t.Helper()
-	l, err := open()
-	check(t, err)
-	t.Cleanup(func() { check(t, l.Close()) })
-	check(t, l.Migrate(t.Context()))
 	var cfg stripefake.Config
 	for _, c := range change {
 		c(&cfg)

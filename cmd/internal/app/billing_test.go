@@ -5,13 +5,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hmsovereign/ringfence/authz"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/portal/openapi/openapitest"
 	"github.com/hmsovereign/ringfence/sync/stripe"
@@ -28,12 +27,9 @@ func (a alone) Account(id string) (*authz.Account, bool) { return a.account, id 
 func TestBillingBehindKeys(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(ctx))
+	l := sqlitetest.Open(t)
 	people := alone{&authz.Account{ID: "org", Company: "Your Company", Email: "billing@example.com", Status: authz.Active, Currency: "EUR", Tariff: "default", TimeZone: "UTC", Created: time.Now()}}
-	_, _, err = l.CreateAccount(ctx, *people.account)
+	_, _, err := l.CreateAccount(ctx, *people.account)
 	must(t, err)
 	a := &App{desk: stripe.NewDesk(stripe.DeskConfig{Ledger: l})}
 	a.shop, err = stripe.New(stripe.Config{Ledger: l, Customers: a.desk, Caller: func(ctx context.Context) (*authz.Account, bool) {

@@ -8,7 +8,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/directory"
 	"github.com/hmsovereign/ringfence/config"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/notify"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/stripe"
@@ -29,11 +28,8 @@ import (
 func TestSignInLink(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(ctx))
-	_, _, err = l.CreateAccount(ctx, authz.Account{ID: "org", Company: "Your Company", Status: authz.Active, Currency: "EUR", Tariff: "default", TimeZone: "UTC", Created: time.Now()})
+	l := sqlitetest.Open(t)
+	_, _, err := l.CreateAccount(ctx, authz.Account{ID: "org", Company: "Your Company", Status: authz.Active, Currency: "EUR", Tariff: "default", TimeZone: "UTC", Created: time.Now()})
 	must(t, err)
 	log := slog.New(slog.DiscardHandler)
 	cfg, err := config.Load("", nil, map[string]any{"public.url": "https://calls.example.com"})

@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
@@ -10,21 +9,14 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 )
 
 // A record that the ledger has set aside need not be kept: it is in the ledger's hands. It would be refused again after
 // each rebuild of Redis.
 func TestRefusedRecordsAreRecorded(t *testing.T) {
 	ctx := t.Context()
-	l, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "ledger.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	if err := l.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	l := sqlitetest.Open(t)
 	refused, unknown := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	c := authz.Call{UID: refused, Hash: "h", Price: tariff.Price{Rate: 60_000, MicrosRate: 70_000, Initial: 1, Step: 1, CreditPrice: 70_000}}
 	raw := c.AppendTail(fmt.Appendf(nil, "%c\t1\t2000\t1000\t1000\t1000\t0\t0\t0\t0\t\t16\t1\tnobody\tsbc-1:outbound:call\t", byte(authz.StateSettled)))

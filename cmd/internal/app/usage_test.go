@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/config"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 )
@@ -31,10 +30,7 @@ func newUsageRig(t *testing.T, env ...string) *usageRig {
 	t.Helper()
 	cfg, err := config.Load("", env, nil)
 	must(t, err)
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(t.Context()))
+	l := sqlitetest.Open(t)
 	r := &usageRig{t: t, app: &App{cfg: cfg, Ledger: l, log: slog.New(slog.DiscardHandler)}, mux: http.NewServeMux()}
 	r.app.shop, err = stripe.New(stripe.Config{Ledger: l})
 	must(t, err)

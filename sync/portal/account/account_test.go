@@ -11,6 +11,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
@@ -134,7 +135,7 @@ func (m *moving) Calls(_ context.Context, _ string, fn func(authz.Call, error) e
 
 // A call that ends while balance and calls are read counts once.
 func TestBalanceOfOneMoment(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.Balances = &moving{} })
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) { c.Balances = &moving{} })
 	key := r.open(t, "org-1", "UTC", 10)
 	var got accountAnswer
 	r.get(t, key, "account").into(t, &got)
@@ -164,7 +165,7 @@ func (a away) Statement(context.Context, string, time.Time, time.Time, func(ledg
 
 func TestLedgerAway(t *testing.T) {
 	server := services.Redis(t)
-	l := openSQLite(t)
+	l := sqlitetest.Open(t)
 	for status, err := range map[int]error{503: ledger.ErrUnavailable, 500: errors.New("secret of the database")} {
 		r := newRig(t, l, server, func(c *account.Config) { c.Sums, c.Lists = away{l, err}, away{l, err} })
 		key := r.open(t, http.StatusText(status), "UTC", 1)
@@ -188,7 +189,7 @@ func TestLedgerAway(t *testing.T) {
 
 // A suspended account may still read; one that this sidecar has not heard of is asked to come again.
 func TestAccountStatus(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) {
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) {
 		c.Routes = []account.Route{{Method: "POST", Path: "/api/v1/account", Write: true, Serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, _ := account.CallerOf(r.Context())
 			account.WriteJSON(w, http.StatusOK, map[string]string{"id": c.Account.ID})

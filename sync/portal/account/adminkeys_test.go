@@ -12,6 +12,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
@@ -87,7 +88,7 @@ func TestKeyAdmin(t *testing.T) {
 }
 
 func TestKeyAdminRefuses(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	r.open(t, "org-1", "UTC", 1)
 	all, err := r.keys.List(t.Context(), "org-1")
 	must(t, err)
@@ -147,7 +148,7 @@ func (noBook) AddKey(context.Context, ledger.APIKey) (ledger.APIKey, int64, erro
 
 // Only the operator gets in: by the token, or without one from this machine itself.
 func TestKeyAdminGuard(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	open := account.NewKeyAdmin(account.KeyAdminConfig{Keys: r.keys})
 	guarded := account.NewKeyAdmin(account.KeyAdminConfig{Keys: r.keys, Token: "secret"})
 	for _, c := range []struct {

@@ -15,12 +15,13 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
 // What is not there, or not done so, is answered in JSON as well, with or without a key.
 func TestNothingThere(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	key := r.open(t, "org-1", "UTC", 1)
 	for _, k := range []string{key, ""} {
 		for path, says := range map[string]string{
@@ -54,7 +55,7 @@ func TestNothingThere(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	key := r.open(t, "org-1", "UTC", 1)
 	for _, path := range []string{"account", "usage", "calls", "statement", "nothing", "usage?limit=0"} {
 		h := r.get(t, key, path).header
@@ -73,7 +74,7 @@ func TestHeaders(t *testing.T) {
 
 // The document is there for everybody, and is not sent twice.
 func TestOpenAPIIsServed(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	for _, path := range []string{"openapi.json", "openapi.yaml"} {
 		first := r.get(t, "", path)
 		if first.status != 200 || !strings.Contains(first.body, "/api/v1/account") || first.header.Get("Access-Control-Allow-Origin") != "*" {
@@ -92,7 +93,7 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 // A 10 MB body is refused, declared or not; a small one is not looked at.
 func TestLargeBody(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	key := r.open(t, "org-1", "UTC", 1)
 	r.client = r.server.Client() // the checking transport would keep the body
 	const size = 10 << 20
@@ -191,7 +192,7 @@ func (panicking) Usage(context.Context, string, time.Time, time.Time, int, int) 
 // A panic is answered, counted, and ends nothing.
 func TestPanicIsAnswered(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.Lists, c.Metrics = panicking{}, account.NewMetrics(reg) })
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) { c.Lists, c.Metrics = panicking{}, account.NewMetrics(reg) })
 	key := r.open(t, "org-1", "UTC", 1)
 	r.get(t, key, "usage").refused(t, "panic", 500, "internal_error", "")
 	r.get(t, key, "account").into(t, new(accountAnswer))
@@ -212,7 +213,7 @@ ringfence_api_requests_total{route="none",status="404"} 1
 // Every answer that the document promises of this API was seen, and held against it.
 func TestEveryDocumentedAnswer(t *testing.T) {
 	server := services.Redis(t)
-	l := openSQLite(t)
+	l := sqlitetest.Open(t)
 	r := newRig(t, l, server)
 	key := r.open(t, "org-1", "UTC", 1)
 	docs := r.docs

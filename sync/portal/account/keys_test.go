@@ -11,6 +11,7 @@ import (
 
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
@@ -164,7 +165,7 @@ func (stubborn) ExpireKey(context.Context, string, time.Time) (ledger.APIKey, in
 
 // A rotation that fails half-way leaves no key that nobody knows of.
 func TestRotateFails(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	key := r.open(t, "org-1", "UTC", 1)
 	all, err := r.keys.List(t.Context(), "org-1")
 	must(t, err)
@@ -181,7 +182,7 @@ func TestRotateFails(t *testing.T) {
 
 // The use of keys is written now and then, and once more at the end; what fails is tried again.
 func TestLastUsed(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t))
 	key := r.open(t, "org-1", "UTC", 1)
 	r.get(t, key, "account").into(t, new(accountAnswer))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hmsovereign/ringfence/deploy/services"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
@@ -31,7 +32,7 @@ func limited(limit int) func(*account.Config) {
 
 // A hundred requests of a key in a minute are answered, across sidecars, and the next ones told when to come again.
 func TestRateLimit(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), limited(0))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), limited(0))
 	key := r.open(t, "org-1", "UTC", 1)
 	another := r.open(t, "org-2", "UTC", 1)
 	second := newRig(t, r.ledger, r.redis, limited(0))
@@ -78,7 +79,7 @@ func TestRateLimit(t *testing.T) {
 // Whoever comes at once, no more than the limit go.
 func TestRateLimitRace(t *testing.T) {
 	server := services.Redis(t)
-	l := openSQLite(t)
+	l := sqlitetest.Open(t)
 	sidecars := []*rig{newRig(t, l, server, limited(30)), newRig(t, l, server, limited(30))}
 	key := sidecars[0].open(t, "org-1", "UTC", 1)
 	a, _ := sidecars[0].people.Account("org-1")
@@ -102,7 +103,7 @@ func TestRateLimitRace(t *testing.T) {
 
 // Without Redis each sidecar goes on counting alone, from where it was; never an error.
 func TestRateLimitWithoutRedis(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), limited(10))
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), limited(10))
 	key := r.open(t, "org-1", "UTC", 1)
 	for range 4 {
 		r.get(t, key, "usage").into(t, new(usageAnswer))
@@ -129,7 +130,7 @@ func TestRateLimitWithoutRedis(t *testing.T) {
 
 // A Redis that is frozen costs one short wait, not an error and not one at every request.
 func TestRateLimitWithFrozenRedis(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) { c.RedisTimeout = 400 * time.Millisecond })
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) { c.RedisTimeout = 400 * time.Millisecond })
 	key := r.open(t, "org-1", "UTC", 1)
 	r.redis.Pause()
 	defer r.redis.Resume()
@@ -150,7 +151,7 @@ func TestRateLimitWithFrozenRedis(t *testing.T) {
 // A quota beside the API's is counted in the same Redis, for all sidecars together.
 func TestQuota(t *testing.T) {
 	server := services.Redis(t)
-	l := openSQLite(t)
+	l := sqlitetest.Open(t)
 	one, other := newRig(t, l, server, limited(30)), newRig(t, l, server, limited(30))
 	first, second := one.api.Quota(3), other.api.Quota(3)
 	for i, q := range []*account.Quota{first, second, first} {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +25,7 @@ import (
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/ledger/postgres"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/portal/openapi/openapitest"
 )
@@ -53,13 +52,8 @@ var ledgers = []struct {
 	name string
 	open func(testing.TB) *ledger.Ledger
 }{
-	{"sqlite", openSQLite},
+	{"sqlite", sqlitetest.Open},
 	{"postgres", openPostgres},
-}
-
-func openSQLite(t testing.TB) *ledger.Ledger {
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	return migrated(t, l, err)
 }
 
 func openPostgres(t testing.TB) *ledger.Ledger {

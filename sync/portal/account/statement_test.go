@@ -17,6 +17,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 )
 
@@ -212,7 +213,7 @@ func (b breaking) Statement(ctx context.Context, _ string, from, _ time.Time, fn
 func TestBrokenStatement(t *testing.T) {
 	server := services.Redis(t)
 	for _, lines := range []int{0, 10, 2000} {
-		r := newRig(t, openSQLite(t), server, func(c *account.Config) {
+		r := newRig(t, sqlitetest.Open(t), server, func(c *account.Config) {
 			c.Lists = breaking{away: away{err: ledger.ErrUnavailable}, after: lines}
 		})
 		key := r.open(t, "org-1", "UTC", 1)
@@ -236,7 +237,7 @@ func TestBrokenStatement(t *testing.T) {
 // Statements that are too many at once are told so, an account's own before the others'; a finished one makes room.
 func TestStatementsAtOnce(t *testing.T) {
 	hold := make(chan struct{})
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) {
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) {
 		c.Statements = 2
 		c.Lists = breaking{hold: hold, after: 1000}
 	})
@@ -272,7 +273,7 @@ func TestStatementsAtOnce(t *testing.T) {
 
 // A client that stops reading does not keep its place.
 func TestStalledClient(t *testing.T) {
-	r := newRig(t, openSQLite(t), services.Redis(t), func(c *account.Config) {
+	r := newRig(t, sqlitetest.Open(t), services.Redis(t), func(c *account.Config) {
 		c.Statements, c.StalledAfter = 1, 50*time.Millisecond
 		c.Lists = breaking{after: 100_000}
 	})

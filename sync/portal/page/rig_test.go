@@ -10,7 +10,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/portal/account"
 	"github.com/hmsovereign/ringfence/sync/portal/page"
 )
@@ -65,15 +64,13 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*page.Config)) *rig {
 	t.Helper()
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(t.Context()))
+	l := sqlitetest.Open(t)
 	r := &rig{ledger: l, people: &people{all: map[string]*authz.Account{}}, mini: miniredis.NewMiniRedis()}
 	must(t, r.mini.Start())
 	t.Cleanup(r.mini.Close)
 	rdb := redis.NewClient(&redis.Options{Addr: r.mini.Addr()})
 	t.Cleanup(func() { must(t, rdb.Close()) })
+	var err error
 	r.store, err = balance.New(rdb, balance.Config{Partitions: 4, Embedded: true}, nil)
 	must(t, err)
 	t.Cleanup(r.store.Close)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +19,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/authz/tariff"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/ledger/sqlite"
+	"github.com/hmsovereign/ringfence/sync/ledger/sqlite/sqlitetest"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake/stripefaketest"
 	"github.com/hmsovereign/ringfence/sync/stripe/usage"
@@ -121,10 +120,7 @@ func newRigOver(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *r
 	url, err := fake.Start("127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { must(t, fake.Close()) })
-	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	must(t, l.Migrate(t.Context()))
+	l := sqlitetest.Open(t)
 	plain := &http.Transport{}
 	t.Cleanup(plain.CloseIdleConnections)
 	r := &rig{ledger: l, book: &flaky{Ledger: l}, fake: fake, http: &http.Client{Timeout: 5 * time.Second, Transport: plain}}
