@@ -129,15 +129,18 @@ func (r *rig) killed(f *freezer, begin, done func()) {
 
 // The sidecar dies at each step between "Stripe took the money" and "the caller can spend it", and at each step of the
 // refund after that. Another one goes on, and the dead one wakes up again: credited once, taken back once.
-func TestKilledAtEachStep(t *testing.T) {
-	steps := killed(t, 0)
-	if steps < 10 {
-		t.Fatalf("a purchase and a refund take %d steps only", steps)
+func TestKilledAtEachStep(t *testing.T) { eachStep(t, 10, killed) }
+
+// eachStep runs what is stopped at a step: never first, which tells how many there are, then at each.
+func eachStep(t *testing.T, least int64, stopped func(t *testing.T, at int64) int64) {
+	steps := stopped(t, 0)
+	if steps < least {
+		t.Fatalf("it takes %d steps only", steps)
 	}
 	for at := int64(1); at <= steps; at++ {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
-			killed(t, at)
+			stopped(t, at)
 		})
 	}
 }
