@@ -39,7 +39,7 @@ func warnings(c *Config, modes map[string]fs.FileMode) []string {
 		warn("stripe.key is set but stripe.webhook_secret is not: payments are noticed by polling only")
 	}
 	if c.Stripe.Key != "" && c.Public.URL == "" {
-		warn("stripe.key is set but public.url is not: buyers are led back to http://%s, which only this machine reaches", c.Public.Listen)
+		warn("stripe.key is set but public.url is not: buyers are led back to http://%s", c.Public.Listen)
 	}
 	if c.Stripe.Key == "" && c.Stripe.WebhookSecret != "" {
 		warn("stripe.webhook_secret is set but stripe.key is not: nothing is sold")

@@ -97,7 +97,7 @@ func webhooksSeen(st *stripe.Status) string {
 		text += ", the last that was signed with another secret about " + refused.UTC().Format(time.RFC3339)
 	}
 	if signed.IsZero() && !refused.IsZero() {
-		text += "; stripe.webhook_secret is not the endpoint's"
+		text += ": unless a stranger sent that, stripe.webhook_secret is not the endpoint's"
 	}
 	return text
 }

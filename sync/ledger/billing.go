@@ -44,6 +44,22 @@ func (l *Ledger) Billing(ctx context.Context, account string) (Billing, error) {
 // it is verified; the rest of b is ignored. It returns what is kept, and has it synced to Stripe.
 // Errors: ErrNotFound (the account), ErrInvalid.
 func (l *Ledger) SetBilling(ctx context.Context, b Billing) (Billing, error) {
+	return l.setBilling(ctx, b, nil)
+}
+
+// AdoptBilling is SetBilling for what was changed at Stripe, where the details are still those of a revision: what the
+// account itself has said since is not lost. Errors: those of SetBilling, ErrConflict.
+func (l *Ledger) AdoptBilling(ctx context.Context, b Billing, revision int64) (Billing, error) {
+	return l.setBilling(ctx, b, func(tx *Tx) error {
+		s, err := one(ctx, tx.c, tx.sql.BillingSync, []any{b.Account}, readBillingSync)
+		if err == nil && s.Revision != revision {
+			err = problem(ErrConflict, "the details were changed meanwhile")
+		}
+		return err
+	})
+}
+
+func (l *Ledger) setBilling(ctx context.Context, b Billing, unless func(*Tx) error) (Billing, error) {
 	what := fmt.Sprintf("set the billing details of account %q", b.Account)
 	err := checkTexts(field{"company", b.Company}, field{"email", b.Email}, field{"line1", b.Line1}, field{"line2", b.Line2}, field{"postal_code", b.PostalCode},
 		field{"city", b.City}, field{"state", b.State}, field{"country", b.Country}, field{"vat_id", b.VATID})
@@ -58,6 +74,11 @@ func (l *Ledger) SetBilling(ctx context.Context, b Billing) (Billing, error) {
 	err = l.Update(ctx, func(tx *Tx) error {
 		if _, err := tx.lockTotals(ctx, b.Account); err != nil {
 			return err
+		}
+		if unless != nil {
+			if err := unless(tx); err != nil {
+				return err
+			}
 		}
 		at := l.timestamp()
 		if _, err := tx.c.Exec(ctx, tx.sql.BillingPut, b.Account, b.Company, b.Email, b.Line1, b.Line2, b.PostalCode, b.City, b.State, b.Country, b.VATID, string(status), at); err != nil {

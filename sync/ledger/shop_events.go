@@ -97,7 +97,7 @@ func (l *Ledger) changeEvent(ctx context.Context, id string, change func(*Stripe
 	return wrap("change an event", err)
 }
 
-// PruneEvents forgets events that were worked, or kept aside, before a time, and tells how many.
+// PruneEvents forgets events that were worked before a time, and tells how many.
 func (l *Ledger) PruneEvents(ctx context.Context, before time.Time) (n int64, err error) {
 	err = l.Update(ctx, func(tx *Tx) (err error) {
 		n, err = tx.c.Exec(ctx, tx.sql.EventsPrune, kept(before))

@@ -34,7 +34,7 @@ func (l *Ledger) AddTopUp(ctx context.Context, p Purchase, seen TopUp, grants in
 		if err != nil {
 			return err
 		}
-		n, err := one(ctx, tx.c, tx.sql.TopUpsSince, []any{p.Account, tx.l.timestamp().Add(-24 * time.Hour)}, column[int64])
+		n, err := one(ctx, tx.c, tx.sql.TopUpsSince, []any{p.Account, tx.l.timestamp().Add(-24 * time.Hour), calledOffMark + "%"}, column[int64])
 		if err == nil && n >= t.MaxPerDay {
 			err = problem(ErrConflict, "%d top-ups in 24 hours are as many as there may be", n)
 		}

@@ -128,6 +128,9 @@ func (tx *Tx) dueTopUp(ctx context.Context, sums Totals, seen *TopUp, grants int
 // declinedMark begins the problem of an open top-up that is never charged again.
 const declinedMark = "declined: "
 
+// calledOffMark begins the problem of one that was called off; that is a kind of decline.
+const calledOffMark = declinedMark + "called off: "
+
 // TopUpDeclined tells whether [Ledger.DeclineTopUp] came for a purchase that is still open: only its invoice is left to
 // close.
 func (p *Purchase) TopUpDeclined() bool {
@@ -135,11 +138,18 @@ func (p *Purchase) TopUpDeclined() bool {
 }
 
 // DeclineTopUp is for an open purchase that will never be paid, once for it: the purchase keeps why, change alters the
-// account's top-up, and the customer is told of the problem that it leaves, if tell says so. It does nothing to a purchase
-// that has ended, and returns the purchase as it is now. Errors: ErrNotFound, ErrInvalid.
-func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why string, tell bool, change func(*TopUp)) (Purchase, error) {
-	p, err := l.failTopUp(ctx, purchase, declinedMark+why, tell, change)
+// account's top-up, and the customer is told of the problem that it leaves. It does nothing to a purchase that has ended,
+// and returns the purchase as it is now. Errors: ErrNotFound, ErrInvalid.
+func (l *Ledger) DeclineTopUp(ctx context.Context, purchase uuid.UUID, why string, change func(*TopUp)) (Purchase, error) {
+	p, err := l.failTopUp(ctx, purchase, declinedMark+why, true, change)
 	return p, wrap(fmt.Sprintf("decline top-up %s", purchase), err)
+}
+
+// CallOffTopUp is DeclineTopUp for a purchase that nobody wants any more: the customer is told nothing, and it is none of
+// those that the account may have in a day.
+func (l *Ledger) CallOffTopUp(ctx context.Context, purchase uuid.UUID, why string, change func(*TopUp)) (Purchase, error) {
+	p, err := l.failTopUp(ctx, purchase, calledOffMark+why, false, change)
+	return p, wrap(fmt.Sprintf("call off top-up %s", purchase), err)
 }
 
 // AwaitCustomer is for an open purchase that only the customer can bring on, once for it: the customer is told of the
@@ -182,7 +192,7 @@ func (tx *Tx) stopTopUp(ctx context.Context, account, why string) error {
 	if err != nil {
 		return err
 	}
-	t.Enabled, t.Problem = false, why
+	t.Enabled, t.Problem, t.PayURL = false, why, ""
 	if err := tx.putTopUp(ctx, account, &t); err != nil {
 		return err
 	}

@@ -143,8 +143,12 @@ func (d *Desk) settle(ctx context.Context, account string) error {
 		s, err = d.ledger.ClaimBilling(ctx, account, d.cfg.Now(), syncLease+2*noteTime)
 		switch {
 		case err == nil:
-			if err = d.work(ctx, s); err != nil {
-				return refusedDetails(err) // an invoice would be made out to somebody else
+			if err = refusedDetails(d.work(ctx, s)); errors.Is(err, ErrRefused) {
+				d.cfg.Log.Warn("billing details are refused by Stripe, in what the customer has no part", logAccount, account, logError, err)
+				return nil
+			}
+			if err != nil {
+				return err // an invoice would be made out to somebody else
 			}
 			continue
 		case !nothing(err):
@@ -278,8 +282,14 @@ func (d *Desk) adopt(ctx context.Context, account, customer string) (ledger.Bill
 		d.cfg.Log.Warn("somebody has changed a customer at Stripe to what cannot be taken over", logAccount, account, logError, err)
 		return b, nil
 	}
-	d.cfg.Log.Info("billing details taken over from Stripe", logAccount, account)
-	return d.ledger.SetBilling(ctx, there)
+	now, err := d.ledger.AdoptBilling(ctx, there, s.Revision)
+	if errors.Is(err, ledger.ErrConflict) {
+		return d.ledger.Billing(ctx, account) // the account has said something else meanwhile
+	}
+	if err == nil {
+		d.cfg.Log.Info("billing details taken over from Stripe", logAccount, account)
+	}
+	return now, err
 }
 
 // addressee is who an account's customer at Stripe is: as it has told, or else as the directory says.

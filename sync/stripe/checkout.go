@@ -75,7 +75,11 @@ func (s *Service) Checkout(ctx context.Context, account string, r Request) (Star
 	if err != nil {
 		return Started{}, err
 	}
-	b, err := s.customer(ctx, account)
+	if _, err = s.customer(ctx, account); err != nil {
+		return Started{}, err
+	}
+	quoted := s.cfg.Now() // what changes from here on is found by a look at the purchase
+	b, err := s.billing(ctx, account)
 	if err != nil {
 		return Started{}, err
 	}
@@ -83,7 +87,7 @@ func (s *Service) Checkout(ctx context.Context, account string, r Request) (Star
 	if err != nil {
 		return Started{}, err
 	}
-	p := ledger.Purchase{ID: r.purchaseID(account), Account: account, Kind: ledger.PurchaseCheckout, Units: units, Quoted: q.Total, SaveCard: r.SaveCard,
+	p := ledger.Purchase{ID: r.purchaseID(account), CreatedAt: quoted, Account: account, Kind: ledger.PurchaseCheckout, Units: units, Quoted: q.Total, SaveCard: r.SaveCard,
 		SuccessURL: success, CancelURL: cancel}
 	asked := p
 	p, err = s.commit(ctx, p, net, tax, s.ledger.AddPurchase)
@@ -137,8 +141,12 @@ func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax 
 	if p.Tax, err = s.taxWord(ctx, tax); err != nil {
 		return p, err
 	}
-	p.Net, p.Currency, p.CreatedAt = credit.Micros(net)*ledger.MicrosPerCent, Currency, s.cfg.Now()
-	p.ExpiresAt, p.DueAt = p.CreatedAt.Add(s.cfg.Expires), p.CreatedAt.Add(firstLook)
+	now := s.cfg.Now()
+	if p.CreatedAt.IsZero() {
+		p.CreatedAt = now
+	}
+	p.Net, p.Currency = credit.Micros(net)*ledger.MicrosPerCent, Currency
+	p.ExpiresAt, p.DueAt = now.Add(s.cfg.Expires), now.Add(firstLook)
 	if p, err = add(ctx, p); err != nil {
 		return p, err
 	}
@@ -377,6 +385,7 @@ func (s *Service) workPurchase(ctx context.Context, p ledger.Purchase) error {
 	}
 	_, noted := s.ledger.ChangePurchase(context.WithoutCancel(ctx), p.ID, func(now *ledger.Purchase) error {
 		switch {
+		case now.State == ledger.PurchaseOpen && !now.DueAt.Equal(p.DueAt): // something has changed since it was claimed
 		case now.State == ledger.PurchaseOpen:
 			now.DueAt = nextLook(s.cfg.Now(), p.Attempts)
 		case now.State == ledger.PurchasePaid && (err != nil || now.Invoice == "") && now.Attempts < settledLooks:
@@ -400,19 +409,11 @@ func (s *Service) lookAt(ctx context.Context, p ledger.Purchase) error {
 		return err
 	}
 	now, err := s.ledger.Purchase(ctx, p.ID)
-	if err != nil || now.State != ledger.PurchaseOpen || now.Quoted == 0 {
+	if err != nil || now.State != ledger.PurchaseOpen {
 		return err
 	}
-	b, err := s.customer(ctx, p.Account)
-	if err != nil || !b.UpdatedAt.After(p.CreatedAt) {
-		return err
-	}
-	q, tax, err := s.quote(ctx, b, p.Units, int64(p.Net/ledger.MicrosPerCent))
-	if err != nil {
-		return err
-	}
-	word, err := s.taxWord(ctx, tax)
-	if err != nil || word == p.Tax && q.Total == p.Quoted {
+	other, err := s.outdated(ctx, &now)
+	if err != nil || !other {
 		return err
 	}
 	s.log.Info("a payment page is closed: its tax is another by now", logAccount, p.Account, logPurchase, p.ID)
@@ -421,6 +422,20 @@ func (s *Service) lookAt(ctx context.Context, p ledger.Purchase) error {
 		return err
 	}
 	return s.settleSession(ctx, p.Session) // closed, or paid in that moment
+}
+
+// outdated tells whether a purchase would be taxed otherwise by now.
+func (s *Service) outdated(ctx context.Context, p *ledger.Purchase) (bool, error) {
+	b, err := s.payer(ctx, p.Account)
+	if err != nil || p.Quoted == 0 || b.UpdatedAt.Before(p.CreatedAt) {
+		return false, err
+	}
+	q, tax, err := s.quote(ctx, b, p.Units, int64(p.Net/ledger.MicrosPerCent))
+	if err != nil {
+		return false, err
+	}
+	word, err := s.taxWord(ctx, tax)
+	return word != p.Tax || q.Total != p.Quoted, err
 }
 
 // settledLooks bounds how often Stripe is asked for the rest (invoice, card) of a purchase that is paid.

@@ -279,7 +279,7 @@ const (
 	overlap    = 15 * time.Minute    // events may be listed later than they happened
 	firstRead  = time.Hour           // before the first start
 	inFlight   = 30 * time.Second    // how long a webhook may be on its way
-	keepEvents = 90 * 24 * time.Hour // after they were worked or kept aside; Stripe lists those of 30 days
+	keepEvents = 90 * 24 * time.Hour // after they were worked; Stripe lists those of 30 days
 )
 
 // poll reads Stripe's list of events for those that no webhook brought. One sidecar at a time does.

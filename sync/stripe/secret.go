@@ -78,10 +78,13 @@ func checkSecret(ctx context.Context, cfg *Config) (string, error) {
 	switch {
 	case err != nil:
 		return "is set; the ledger, which knows whether webhooks bear its signature, cannot be asked (a running sidecar can: ringfence stripe status)", nil
+	case !s.Signed.IsZero() && s.Refused.After(s.Signed):
+		return "", fmt.Errorf("the last webhook with the signature of stripe.webhook_secret came at %s, one with another at %s: unless a stranger sent that, the secret was rolled; take the new one from Stripe's dashboard",
+			s.Signed.UTC().Format(time.RFC3339), s.Refused.UTC().Format(time.RFC3339))
 	case !s.Signed.IsZero():
 		return "is the endpoint's: a webhook with its signature came at " + s.Signed.UTC().Format(time.RFC3339), nil
 	case !s.Refused.IsZero():
-		return "", fmt.Errorf("no webhook has ever borne the signature of stripe.webhook_secret, the last with another came at %s; take the signing secret of the endpoint from Stripe's dashboard",
+		return "", fmt.Errorf("no webhook has ever borne the signature of stripe.webhook_secret, the last with another came at %s: unless a stranger sent that, take the signing secret of the endpoint from Stripe's dashboard",
 			s.Refused.UTC().Format(time.RFC3339))
 	}
 	return "is set; no webhook has come yet that would show whether it is the endpoint's: have Stripe's dashboard send a test event to it", nil

@@ -32,7 +32,7 @@ type Balances interface {
 // Customers makes accounts known to Stripe.
 type Customers interface {
 	// Customer gives an account's billing details with its customer at Stripe, which is made where there is none.
-	// Errors: ledger.ErrNotFound, ErrUnavailable, ErrRefused.
+	// Errors: ledger.ErrNotFound, ErrUnavailable, ErrRefused, *ledger.FieldError (details that Stripe does not take).
 	Customer(ctx context.Context, account string) (ledger.Billing, error)
 	// Refresh takes what Stripe says of a customer and its tax ids. Errors: ledger.ErrNotFound (nobody's), ErrUnavailable.
 	Refresh(ctx context.Context, customer string) error

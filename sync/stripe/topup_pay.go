@@ -34,6 +34,9 @@ func (s *Service) workTopUp(ctx context.Context, p ledger.Purchase) error {
 		return unknown
 	}
 	v, err := s.topUpInvoice(ctx, &p)
+	if field := new(ledger.FieldError); errors.As(err, &field) { // details that Stripe does not take
+		return s.declined(ctx, &p, nil, field.Message, err.Error())
+	}
 	if errors.Is(err, ErrRefused) || err != nil && now.After(p.ExpiresAt) {
 		s.forgetRates()
 		return errors.Join(err, s.declined(ctx, &p, nil, wentWrong, err.Error()))
@@ -64,7 +67,7 @@ func (s *Service) calledOff(ctx context.Context, p *ledger.Purchase) (bool, erro
 	if err != nil || why == "" {
 		return false, err
 	}
-	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, false, func(t *ledger.TopUp) {
+	now, err := s.ledger.CallOffTopUp(ctx, p.ID, why, func(t *ledger.TopUp) {
 		if t.PayURL != "" { // it waited for the customer
 			t.Problem, t.PayURL = "", ""
 		}
@@ -93,6 +96,12 @@ func (s *Service) unwanted(ctx context.Context, p *ledger.Purchase) (string, err
 		return "", err
 	case b.Suspended:
 		return "the account is suspended", nil
+	case p.Problem == ledger.AwaitsCustomer: // whose card was asked already; calls that end raise the balance for a while
+		other, err := s.outdated(ctx, p)
+		if other {
+			return "its tax is another by now", err
+		}
+		return "", err
 	case b.Available >= t.Below:
 		return "the balance is not low any more", nil
 	}
@@ -127,7 +136,7 @@ func (s *Service) settleTopUp(ctx context.Context, p *ledger.Purchase, invoice s
 // endAside ends a top-up that may be paid but cannot be granted: open it would hinder all later ones. It stays listed for
 // the operator, and the next one waits, as after a declined card.
 func (s *Service) endAside(ctx context.Context, p *ledger.Purchase, why error) error {
-	_, err := s.ledger.DeclineTopUp(ctx, p.ID, why.Error(), true, func(t *ledger.TopUp) {
+	_, err := s.ledger.DeclineTopUp(ctx, p.ID, why.Error(), func(t *ledger.TopUp) {
 		t.Decline(s.cfg.Now(), wentWrong)
 		t.PayURL = ""
 	})
@@ -302,7 +311,7 @@ func (s *Service) confirm(ctx context.Context, p *ledger.Purchase, v *stripe.Inv
 
 // declined ends a top-up that could not be paid. The wait comes first: once its invoice is void, the next may begin.
 func (s *Service) declined(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice, told, why string) error {
-	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, true, func(t *ledger.TopUp) {
+	now, err := s.ledger.DeclineTopUp(ctx, p.ID, why, func(t *ledger.TopUp) {
 		t.Decline(s.cfg.Now(), told)
 		t.PayURL = ""
 	})

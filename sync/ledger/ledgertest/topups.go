@@ -73,7 +73,7 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 
 	var told []ledger.Notice
 	l.OnNotice(func(_ context.Context, _ *ledger.Tx, n ledger.Notice) error { told = append(told, n); return nil })
-	_, err = l.DeclineTopUp(ctx, first.ID, "declined", true, func(*ledger.TopUp) { t.Error("a purchase that has ended is declined") })
+	_, err = l.DeclineTopUp(ctx, first.ID, "declined", func(*ledger.TopUp) { t.Error("a purchase that has ended is declined") })
 	must(t, err)
 	third := one
 	third.Kind = ledger.PurchaseTopUp
@@ -81,7 +81,7 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	decline := func(u *ledger.TopUp) { u.Decline(time.Now(), "declined") }
 	for range 2 { // the second time changes nothing
-		_, err = l.DeclineTopUp(ctx, third.ID, "card_declined", true, decline)
+		_, err = l.DeclineTopUp(ctx, third.ID, "card_declined", decline)
 		must(t, err)
 	}
 	must(t, l.AwaitCustomer(ctx, third.ID, func(*ledger.TopUp) { t.Error("a declined purchase awaits its customer") }))
@@ -235,7 +235,7 @@ func testTopUpDeclined(t *testing.T, l *ledger.Ledger) {
 	equal(t, "declined before", p.TopUpDeclined(), false)
 	decline := func(u *ledger.TopUp) { u.Decline(time.Now(), "declined") }
 	for range 2 {
-		p, err = l.DeclineTopUp(ctx, p.ID, "no money", true, decline)
+		p, err = l.DeclineTopUp(ctx, p.ID, "no money", decline)
 		must(t, err)
 		equal(t, "declined", p.TopUpDeclined(), true)
 		equal(t, "state", p.State, ledger.PurchaseOpen)
@@ -245,14 +245,14 @@ func testTopUpDeclined(t *testing.T, l *ledger.Ledger) {
 	equal(t, "declined times", now.Declined, 1)
 	_, err = l.ChangeTopUp(ctx, a, set)
 	must(t, err)
-	_, err = l.DeclineTopUp(ctx, p.ID, "no money", true, decline)
+	_, err = l.DeclineTopUp(ctx, p.ID, "no money", decline)
 	must(t, err)
 	now, err = l.TopUp(ctx, a)
 	must(t, err)
 	equal(t, "declined times after the customer said again", now.Declined, 0)
 
 	paid := bought(t, l, a)
-	got, err := l.DeclineTopUp(ctx, paid.ID, "no money", true, decline)
+	got, err := l.DeclineTopUp(ctx, paid.ID, "no money", decline)
 	must(t, err)
 	equal(t, "state", got.State, ledger.PurchasePaid)
 	now, err = l.TopUp(ctx, a)

@@ -31,13 +31,13 @@ WHERE due_at <= $1 AND id = (SELECT id FROM purchases WHERE due_at <= $1 ORDER B
 RETURNING /*=purchase_columns*/
 
 -- name: purchases_look
-UPDATE purchases SET due_at = $2 WHERE account = $1 AND kind = 'checkout' AND state = 'open' AND due_at > $2
+UPDATE purchases SET due_at = $2 WHERE account = $1 AND state = 'open' AND due_at > $2
 
 -- name: purchases_count
 SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE state = 'paid'), count(*) FILTER (WHERE state IN ('failed', 'expired')) FROM purchases
 
 -- name: top_ups_since
-SELECT count(*) FROM purchases WHERE account = $1 AND kind = 'top-up' AND created_at > $2
+SELECT count(*) FROM purchases WHERE account = $1 AND kind = 'top-up' AND created_at > $2 AND problem NOT LIKE $3
 
 -- name: top_up_open
 SELECT /*=purchase_columns*/ FROM purchases WHERE account = $1 AND kind = 'top-up' AND state = 'open'
@@ -98,7 +98,7 @@ SELECT /*=event_columns*/ FROM stripe_events WHERE state = 'waiting' AND problem
 SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'aside'), count(*) FILTER (WHERE state = 'done') FROM stripe_events
 
 -- name: events_prune
-DELETE FROM stripe_events WHERE (state = 'done' AND done_at < $1) OR (state = 'aside' AND received_at < $1)
+DELETE FROM stripe_events WHERE state = 'done' AND done_at < $1
 
 -- name: event_newest
 SELECT received_at FROM stripe_events ORDER BY received_at DESC LIMIT 1
