@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,17 +73,24 @@ func (s pageShop) Checkout(ctx context.Context, o page.Order) (string, error) {
 	return started.URL, away(err)
 }
 
+// justPaid is how long a purchase that was paid is what a customer who comes back from the payment page asks about.
+const justPaid = 5 * time.Minute
+
 func (s pageShop) LastPurchase(ctx context.Context, account string) (ledger.Purchase, error) {
 	last, err := s.a.Ledger.Purchases(ctx, account, 25, 0)
 	if err != nil {
 		return ledger.Purchase{}, err
 	}
-	for i := range last { // newest first; top-ups are nobody's who comes back from the payment page
-		if last[i].Kind == ledger.PurchaseCheckout {
-			return last[i], nil
-		}
+	// Newest first; top-ups are nobody's who comes back from the payment page.
+	last = slices.DeleteFunc(last, func(p ledger.Purchase) bool { return p.Kind != ledger.PurchaseCheckout })
+	if len(last) == 0 {
+		return ledger.Purchase{}, ledger.ErrNotFound
 	}
-	return ledger.Purchase{}, ledger.ErrNotFound
+	paid := slices.MaxFunc(last, func(a, b ledger.Purchase) int { return a.PaidAt.Compare(b.PaidAt) })
+	if time.Since(paid.PaidAt) < justPaid { // another page may have been opened since, and left
+		return paid, nil
+	}
+	return last[0], nil
 }
 
 func (s pageShop) TopUp(ctx context.Context, account string) (ledger.TopUp, error) {

@@ -30,7 +30,7 @@ func (p *Page) showDetails(v *visit) error {
 			return err
 		}
 		b := &d.Now
-		if b.Company == "" && b.UpdatedAt.IsZero() {
+		if b.Company == "" {
 			b.Company, b.Email = v.account.Company, v.account.Email
 		}
 		d.Values = map[string]string{"company_name": b.Company, "email": b.Email, "line1": b.Line1, "line2": b.Line2, "postal_code": b.PostalCode,

@@ -50,6 +50,9 @@ func loadLanguages() ([]*language, error) {
 	return all, nil
 }
 
+// reserved are codes that ISO 3166-1 keeps for what is no country: no address is there.
+var reserved = []string{"AC", "CP", "DG", "EA", "EU", "EZ", "IC", "TA", "UN"}
+
 // countries are all of ISO 3166-1 under their names in a language, by name.
 func countries(tag textlang.Tag) []country {
 	names := display.Regions(tag)
@@ -58,7 +61,7 @@ func countries(tag textlang.Tag) []country {
 		for b := 'A'; b <= 'Z'; b++ {
 			code := string(a) + string(b)
 			r, err := textlang.ParseRegion(code)
-			if err != nil || !r.IsCountry() || r.String() != code || r.Canonicalize() != r {
+			if err != nil || !r.IsCountry() || r.String() != code || r.Canonicalize() != r || slices.Contains(reserved, code) {
 				continue
 			}
 			if name := names.Name(r); name != "" {

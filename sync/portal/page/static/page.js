@@ -89,6 +89,7 @@
     };
     shop.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
     shop.addEventListener("change", (event) => {
+      if (event.target.name === "package" && event.target.value === "other") quote.replaceChildren();
       if (event.target.name !== "package" || event.target.value === "other") return;
       for (const bad of shop.querySelectorAll(".bad")) bad.classList.remove("bad");
       for (const field of shop.querySelectorAll("[aria-invalid]")) {
@@ -98,7 +99,11 @@
       for (const problem of shop.querySelectorAll(".problem")) problem.remove();
       ask();
     });
-    shop.elements.credits.addEventListener("input", () => { if (other) other.checked = true; });
+    // A quote that is not of what is chosen now must not be paid.
+    shop.elements.credits.addEventListener("input", () => {
+      if (other) other.checked = true;
+      quote.replaceChildren();
+    });
   }
 
   // On a phone the navigation is wider than the screen.
