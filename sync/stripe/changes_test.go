@@ -123,6 +123,56 @@ func TestRefusedDetails(t *testing.T) {
 	}
 }
 
+// What Stripe refuses and the customer has no part in hinders no purchase.
+func TestRefusedWithoutField(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start()
+	acme := r.account("acme")
+	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Status: http.StatusBadRequest, Param: "preferred_locales[0]", Method: http.MethodPost, Path: "/v1/customers/*"})
+	r.pay(r.buy(s, acme, 500))
+	r.spendable(acme, 500*minute)
+}
+
+// The VAT ID is verified between the quote and the purchase: the page closes all the same.
+func TestVerifiedBetweenQuoteAndPurchase(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var verify sync.Once
+	s, _ := r.start(func(c *stripe.Config) {
+		c.Transport = before{gated{r}, "/v1/tax_rates", func() {
+			verify.Do(func() {
+				b, err := r.ledger.Billing(context.Background(), "acme")
+				if err == nil {
+					err = r.ledger.SetTaxID(context.Background(), "acme", b.VATID, b.TaxID, ledger.VATVerified)
+				}
+				check(t, err)
+			})
+		}}
+	})
+	r.fake.SetTaxIDStatus("DE811569869", "pending")
+	acme := r.account("acme", func(b *ledger.Billing) { b.Country, b.VATID = "DE", "DE811569869" })
+	made := r.buy(s, acme, 500)
+	if made.Quote.VAT != 665 {
+		t.Errorf("quote is %+v", made.Quote)
+	}
+	r.is(made, ledger.PurchaseExpired)
+}
+
+// before does something when a path is asked for.
+type before struct {
+	next http.RoundTripper
+	path string
+	do   func()
+}
+
+func (x before) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == x.path {
+		x.do()
+	}
+	return x.next.RoundTrip(req)
+}
+
 // Somebody corrects a customer in Stripe's dashboard: that is taken over, unless it cannot be.
 func TestChangedAtStripe(t *testing.T) {
 	r := newRig(t)

@@ -178,6 +178,60 @@ func TestTopUpAwaiting(t *testing.T) {
 	}
 }
 
+// While the customer is awaited, calls that end raise the balance and others lower it: the payment stays the one to confirm.
+func TestTopUpAwaitingStays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start()
+	acme, _ := r.saved(s, "acme", stripefake.CardAlwaysAsks)
+	r.topUp(s, acme)
+	r.balances.spend(acme, 90*minute)
+	was := r.until(acme, func(u ledger.TopUp) bool { return u.PayURL != "" })
+	r.balances.spend(acme, -80*minute)
+	seen, err := r.ledger.OpenTopUp(t.Context(), acme)
+	check(t, err)
+	services.Eventually(t, patience, func() error {
+		p, err := r.ledger.OpenTopUp(context.Background(), acme)
+		if err == nil && p.Attempts <= seen.Attempts {
+			err = fmt.Errorf("looked at %d times", p.Attempts)
+		}
+		return err
+	})
+	r.balances.spend(acme, 80*minute)
+	r.quiet()
+	if now, err := s.TopUp(t.Context(), acme); err != nil || now.PayURL != was.PayURL {
+		t.Errorf("top-up is %+v, %v", now, err)
+	}
+	if n := len(r.fake.Objects("invoice")); n != 2 {
+		t.Errorf("%d invoices, want 2", n)
+	}
+}
+
+// Details that Stripe refuses end a top-up that was committed, and the customer is told which.
+func TestTopUpOfRefusedDetails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start()
+	acme, _ := r.saved(s, "acme", stripefake.CardVisa)
+	away := r.away("/v1/invoices")
+	r.topUp(s, acme)
+	r.balances.spend(acme, 90*minute)
+	away.gaveUp()
+	b, err := r.ledger.Billing(t.Context(), acme)
+	check(t, err)
+	r.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Status: http.StatusBadRequest, Param: "email", Method: http.MethodPost, Path: "/v1/customers/*", Times: 100})
+	b.Email = "odd@example.com"
+	_, err = r.ledger.SetBilling(t.Context(), b)
+	check(t, err)
+	away.back.Store(true)
+	u := r.until(acme, func(u ledger.TopUp) bool { return u.Problem != "" })
+	if !strings.Contains(u.Problem, "does not take this") {
+		t.Errorf("top-up is %+v", u)
+	}
+	r.closed(acme)
+	r.charged(1)
+}
+
 // Stripe finalizes or pays an invoice, and answers with an error of its own, which it repeats for the key; or it does
 // nothing and repeats its error: the card is charged once, and the customer hears of no decline.
 func TestTopUpBehindErrors(t *testing.T) {

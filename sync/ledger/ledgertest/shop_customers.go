@@ -70,8 +70,16 @@ func testCustomers(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	equal(t, "revision", s.Revision, 1)
 
+	// What was changed at Stripe never overwrites what the account has said since.
 	_, err = l.SetBilling(ctx, ledger.Billing{Account: a, VATID: "NL004495445B01"})
 	must(t, err)
+	_, err = l.AdoptBilling(ctx, ledger.Billing{Account: a, Company: "Stale"}, s.Revision)
+	want(t, err, ledger.ErrConflict)
+	adopted, err := l.AdoptBilling(ctx, ledger.Billing{Account: a, Company: "Fresh", VATID: "NL004495445B01"}, s.Revision+1)
+	must(t, err)
+	if adopted.Company != "Fresh" || adopted.VATID != "NL004495445B01" {
+		t.Errorf("details are %+v", adopted)
+	}
 	for _, step := range []struct {
 		taxID       string
 		given, want ledger.VATStatus

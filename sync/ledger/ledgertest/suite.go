@@ -77,6 +77,7 @@ func Run(t *testing.T, d Driver) {
 		{"TopUps", testTopUps},
 		{"TopUpsNotDue", testTopUpsNotDue},
 		{"TopUpsAwaiting", testTopUpsAwaiting},
+		{"TopUpsCalledOff", testTopUpsCalledOff},
 		{"TopUpsPaidBack", testTopUpsPaidBack},
 		{"TopUpDeclined", testTopUpDeclined},
 		{"Invoices", testInvoices},

@@ -146,6 +146,39 @@ func testTopUpsAwaiting(t *testing.T, l *ledger.Ledger) {
 	}
 }
 
+// What was called off is none of those that there may be in a day; what was declined is.
+func testTopUpsCalledOff(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	a := account(t, l)
+	seen, err := l.SetTopUp(ctx, a, ledger.TopUp{Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2})
+	must(t, err)
+	add := func() (ledger.Purchase, error) {
+		p := purchase(a)
+		p.CreatedAt, p.ExpiresAt = time.Time{}, time.Now().Add(time.Hour)
+		return l.AddTopUp(ctx, p, seen, 0)
+	}
+	end := func(p *ledger.Purchase) error { p.State = ledger.PurchaseFailed; return nil }
+	for range 3 {
+		p, err := add()
+		must(t, err)
+		off, err := l.CallOffTopUp(ctx, p.ID, "not wanted", func(*ledger.TopUp) {})
+		must(t, err)
+		equal(t, "closed", off.TopUpDeclined(), true)
+		_, err = l.ChangePurchase(ctx, p.ID, end)
+		must(t, err)
+	}
+	for range 2 {
+		p, err := add()
+		must(t, err)
+		_, err = l.DeclineTopUp(ctx, p.ID, "no money", func(*ledger.TopUp) {})
+		must(t, err)
+		_, err = l.ChangePurchase(ctx, p.ID, end)
+		must(t, err)
+	}
+	_, err = add()
+	want(t, err, ledger.ErrConflict)
+}
+
 // Money that went back turns the top-up off: its card would pay for it again. What comes again does not turn it on.
 func testTopUpsPaidBack(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
