@@ -56,7 +56,13 @@ var noticeClauses = []clause{
 			Left: 10 * minute, CreatedAt: noon, Detail: want.Detail}})
 		all, err := r.rdb.XRange(r.ctx, r.outbox(), "-", "+").Result()
 		r.must(err)
-		same(r, "the notice comes before the record", authz.IsNotice(all[0].Values["r"].(string)), true)
+		first := ""
+		for _, m := range all { // others share the partition
+			if raw := m.Values["r"].(string); first == "" && strings.Contains(raw, r.account) {
+				first = raw
+			}
+		}
+		same(r, "the notice comes before the record", authz.IsNotice(first), true)
 	}},
 	{"an account that wants to hear nothing is told nothing", func(r *rig) {
 		r.authorized("a")

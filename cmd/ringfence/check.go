@@ -27,7 +27,7 @@ func (k *checkCmd) Run(c *console) error {
 		if len(problems) == 0 {
 			return err
 		}
-		fmt.Fprintf(c.out, "\nproblems in the configuration: %d\n", len(problems))
+		fmt.Fprintf(c.out, "\n%d problems in the configuration\n", len(problems))
 		return errShown
 	}
 	if k.Print {
