@@ -21,17 +21,23 @@ func (s *sidecar) spendable(a account, at func(authz.Balance) bool) {
 	})
 }
 
-// A purchase is refunded while a call is on: the call goes on for what it holds, is cut off then, and nobody may call
-// after it; the balance is below zero by what was talked.
-func TestRefundOfSpentCredit(t *testing.T) {
-	t.Parallel()
-	d := deploy(t, settings{"calls.slice": "6s"})
+// selling is a deployment of one sidecar that sells credit, and an account without any.
+func selling(t *testing.T, changes settings) (*deployment, *shop, *sidecar, account) {
+	t.Helper()
+	d := deploy(t, changes)
 	d.share()
 	x := d.sell()
 	s := d.sidecar("only")
 	x.sidecars = []*sidecar{s}
 	s.ready()
-	acme := d.open("acme", 0, s)
+	return d, x, s, d.open("acme", 0, s)
+}
+
+// A purchase is refunded while a call is on: the call goes on for what it holds, is cut off then, and nobody may call
+// after it; the balance is below zero by what was talked.
+func TestRefundOfSpentCredit(t *testing.T) {
+	t.Parallel()
+	d, x, s, acme := selling(t, settings{"calls.slice": "6s"})
 	session := x.buy(s, acme)
 	must(t, x.fake.Pay(session))
 	s.spendable(acme, func(b authz.Balance) bool { return b.Available == 100*minute })
@@ -62,13 +68,7 @@ func TestRefundOfSpentCredit(t *testing.T) {
 // A call has credit for seconds; the card that was saved buys more while it is on, and it goes on.
 func TestTopUpFeedsALiveCall(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, nil)
-	d.share()
-	x := d.sell()
-	s := d.sidecar("only")
-	x.sidecars = []*sidecar{s}
-	s.ready()
-	acme := d.open("acme", 0, s)
+	d, x, s, acme := selling(t, nil)
 	made := x.api(s, acme, http.MethodPost, "/api/v1/checkout", `{"amount_minutes":100,"save_card":true}`)
 	if made.status != http.StatusCreated {
 		t.Fatalf("checkout: %v", made)
