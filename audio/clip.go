@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -42,7 +43,8 @@ func (e Encoding) ContentType() string {
 	}
 }
 
-// Clip is one recording in all encodings. It never changes.
+// Clip is one recording in all encodings, each made when it is first asked
+// for. It never changes.
 type Clip struct {
 	Prompt   Prompt
 	Language string        // normalized tag: "nl", "nl-be"
@@ -50,7 +52,7 @@ type Clip struct {
 	Source   string        // the file, or "built-in"
 	Duration time.Duration // rounded to a sample
 
-	forms map[Encoding]form
+	forms map[Encoding]func() form
 }
 
 type form struct {
@@ -58,36 +60,49 @@ type form struct {
 	etag string
 }
 
-// newClip encodes the samples, which are at 8 or 16 kHz.
+// newClip takes the samples, which are at 8 or 16 kHz and not changed any more.
 func newClip(p Prompt, language, account, source string, samples []int16, rate int) *Clip {
-	narrow, wide := samples, samples
+	narrow := samples
 	if rate == 16000 {
 		narrow = downsample(samples)
-	} else {
-		wide = upsample(samples)
 	}
-	wav := EncodeWAV(narrow, 8000)
+	wide := func() []int16 {
+		if rate == 16000 {
+			return samples
+		}
+		return upsample(samples)
+	}
 	c := &Clip{
 		Prompt: p, Language: language, Account: account, Source: source,
 		Duration: time.Duration(len(narrow)) * time.Second / 8000,
-		forms:    make(map[Encoding]form, len(encodings)),
+		forms:    make(map[Encoding]func() form, len(encodings)),
 	}
-	for e, data := range map[Encoding][]byte{
-		WAV:   wav,
-		ULaw:  EncodeULaw(make([]byte, 0, len(narrow)), narrow),
-		ALaw:  EncodeALaw(make([]byte, 0, len(narrow)), narrow),
-		SLn:   wav[wavHeaderSize:],
-		SLn16: EncodeWAV(wide, 16000)[wavHeaderSize:],
+	for e, encode := range map[Encoding]func() []byte{
+		WAV:   func() []byte { return EncodeWAV(narrow, 8000) },
+		ULaw:  func() []byte { return EncodeULaw(make([]byte, 0, len(narrow)), narrow) },
+		ALaw:  func() []byte { return EncodeALaw(make([]byte, 0, len(narrow)), narrow) },
+		SLn:   func() []byte { return EncodeWAV(narrow, 8000)[wavHeaderSize:] },
+		SLn16: func() []byte { return EncodeWAV(wide(), 16000)[wavHeaderSize:] },
 	} {
-		sum := sha256.Sum256(data)
-		c.forms[e] = form{data: data, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
+		c.forms[e] = sync.OnceValue(func() form {
+			data := encode()
+			sum := sha256.Sum256(data)
+			return form{data: data, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
+		})
 	}
 	return c
 }
 
 // Bytes returns the clip in one encoding, nil for an unknown one. The caller
 // must not change them.
-func (c *Clip) Bytes(e Encoding) []byte { return c.forms[e].data }
+func (c *Clip) Bytes(e Encoding) []byte { return c.form(e).data }
 
 // ETag is a strong validator of the bytes (RFC 9110), quotes included.
-func (c *Clip) ETag(e Encoding) string { return c.forms[e].etag }
+func (c *Clip) ETag(e Encoding) string { return c.form(e).etag }
+
+func (c *Clip) form(e Encoding) form {
+	if encoded, known := c.forms[e]; known {
+		return encoded()
+	}
+	return form{}
+}

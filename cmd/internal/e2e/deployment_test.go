@@ -173,7 +173,7 @@ func (s *sidecar) restart() {
 // listening waits until the sidecar takes hooks.
 func (s *sidecar) listening() {
 	s.d.t.Helper()
-	services.Eventually(s.d.t, patience, func() error {
+	services.Eventually(s.d.t, startPatience, func() error {
 		select {
 		case <-s.Done():
 			s.d.t.Fatalf("sidecar %s has ended:\n%s", s.name, s.Logs())

@@ -16,6 +16,10 @@ import (
 // patience bounds each wait for something that has no time of its own; nothing should take nearly as long.
 const patience = 30 * time.Second
 
+// startPatience is for a sidecar's start, which makes its ledger on disk and is all work: beside other tests and
+// under the race detector it gets a small part of a processor.
+const startPatience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait for calls to last more than they work, so that more of them fit beside each other than there
