@@ -151,6 +151,7 @@ type Quote struct {
 type FieldError struct {
 	Field   string // as the public API names it: vat_id
 	Message string // a sentence that says what to do
+	Missing bool   // nothing was given
 }
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Message }

@@ -76,7 +76,7 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		writeError(w, &apiError{status: http.StatusNotFound, code: codeNotFound, message: "There is no such thing in this account."})
 	case errors.Is(err, ErrUsed):
 		writeError(w, &apiError{status: http.StatusConflict, code: codeConflict, param: headerKey,
-			message: "This Idempotency-Key was used before: for another purchase, or for one that is paid or over. Take a new key."})
+			message: "This Idempotency-Key was used before: for another purchase, or for one that is paid, over, or taxed otherwise by now. Take a new key."})
 	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrExists):
 		writeError(w, &apiError{status: http.StatusConflict, code: codeConflict, message: "This contradicts what was asked for before."})
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRefused):
@@ -94,7 +94,7 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // codeOfField is the code of an error about a field.
 func codeOfField(f *ledger.FieldError) string {
-	if f.Message == required || f.Message == sayHowMuch {
+	if f.Missing {
 		return codeMissing
 	}
 	return codeInvalid

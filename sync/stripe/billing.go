@@ -170,8 +170,8 @@ var stripesFields = map[string]string{
 
 // refusedDetails has the customer correct what Stripe does not take.
 func refusedDetails(err error) error {
-	said := new(stripe.Error)
-	if !errors.Is(err, ErrRefused) || !errors.As(err, &said) || stripesFields[said.Param] == "" {
+	said := saidOf(err)
+	if !errors.Is(err, ErrRefused) || stripesFields[said.Param] == "" {
 		return err
 	}
 	return badField(stripesFields[said.Param], "The payment provider does not take this: %s Please correct your billing details.", strings.TrimSuffix(said.Msg, ".")+".")
@@ -444,7 +444,7 @@ func (d *Desk) syncTaxID(ctx context.Context, b *ledger.Billing, s *ledger.Billi
 		}
 		found, err = d.taxIDs.New(&stripe.TaxIDParams{Params: post(ctx, stepOf(s, "tax-id:"+b.VATID)), Customer: stripe.String(b.Customer),
 			Type: stripe.String(id.StripeType()), Value: stripe.String(b.VATID)})
-		if code, _ := codeOf(err); code == stripe.ErrorCodeTaxIDInvalid {
+		if saidOf(err).Code == stripe.ErrorCodeTaxIDInvalid {
 			return ledger.VATUnverified, d.ledger.SetTaxID(ctx, b.Account, b.VATID, "", ledger.VATUnverified)
 		}
 		if err != nil {

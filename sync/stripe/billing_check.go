@@ -47,7 +47,7 @@ func checkBilling(b *ledger.Billing) error {
 		*f.value = strings.TrimSpace(*f.value)
 		switch {
 		case *f.value == "" && f.needed:
-			errs = append(errs, badField(f.name, required))
+			errs = append(errs, missingField(f.name, required))
 		case utf8.RuneCountInString(*f.value) > longestDetail:
 			errs = append(errs, badField(f.name, "This is longer than %d characters.", longestDetail))
 		case !utf8.ValidString(*f.value), strings.ContainsFunc(*f.value, unprintable):
@@ -69,7 +69,7 @@ func checkBilling(b *ledger.Billing) error {
 // checkPlace checks what hangs on the country.
 func checkPlace(b *ledger.Billing) (errs []error) {
 	if b.PostalCode == "" && vat.InEU(b.Country) && b.Country != "IE" {
-		errs = append(errs, badField(fieldPostalCode, required))
+		errs = append(errs, missingField(fieldPostalCode, required))
 	}
 	if strings.TrimSpace(b.VATID) == "" {
 		b.VATID = ""

@@ -48,7 +48,7 @@ func Check(ctx context.Context, cfg Config) []Finding {
 
 func (c *client) checkKey(ctx context.Context) (string, error) {
 	err := c.backend.Call(http.MethodGet, "/v1/account", c.key, &stripe.AccountParams{Params: get(ctx)}, &stripe.Account{})
-	if _, status := codeOf(err); status == http.StatusForbidden && strings.HasPrefix(c.key, "rk_") {
+	if saidOf(err).HTTPStatusCode == http.StatusForbidden && strings.HasPrefix(c.key, "rk_") {
 		err = nil // a restricted key that may not read the account is a key all the same
 	}
 	err = translate("ask Stripe", err)

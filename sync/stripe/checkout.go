@@ -210,7 +210,7 @@ func (s *Service) open(ctx context.Context, p ledger.Purchase, b ledger.Billing)
 	params := sessionOf(ctx, &p, b.Customer)
 	params.AddExtra(paramBrands, brandsBlocked)
 	made, err := s.api.sessions.New(params)
-	if code, param := paramOf(err); code == stripe.ErrorCodeParameterUnknown && strings.HasPrefix(param, "payment_method_options") {
+	if said := saidOf(err); said.Code == stripe.ErrorCodeParameterUnknown && strings.HasPrefix(said.Param, "payment_method_options") {
 		s.anyBrand.Do(func() {
 			s.log.Warn("Stripe's Checkout cannot be told here to take Visa, Mastercard and American Express only; block other cards by a rule of Radar")
 		})
@@ -246,7 +246,7 @@ const (
 
 // gone has an account's customer made anew where Stripe answers that it is not there: then the request may be repeated.
 func (s *Service) gone(ctx context.Context, account string, err error) error {
-	if _, param := paramOf(err); param != "customer" || !missing(err) {
+	if saidOf(err).Param != "customer" || !missing(err) {
 		return err
 	}
 	if lost := s.ledger.SyncBilling(ctx, account); lost != nil {

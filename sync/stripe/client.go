@@ -15,6 +15,7 @@ import (
 	"github.com/stripe/stripe-go/v76/invoice"
 	"github.com/stripe/stripe-go/v76/invoiceitem"
 	"github.com/stripe/stripe-go/v76/paymentintent"
+	"github.com/stripe/stripe-go/v76/paymentmethod"
 	"github.com/stripe/stripe-go/v76/refund"
 	"github.com/stripe/stripe-go/v76/tax/calculation"
 	"github.com/stripe/stripe-go/v76/taxrate"
@@ -38,6 +39,7 @@ type client struct {
 	events   event.Client
 	rates    taxrate.Client
 	sums     calculation.Client
+	cards    paymentmethod.Client
 }
 
 const (
@@ -63,7 +65,8 @@ func newClient(key, url string, next http.RoundTripper) *client {
 	return &client{key: key, backend: b, plain: again.StandardClient(),
 		sessions: session.Client{B: b, Key: key}, invoices: invoice.Client{B: b, Key: key}, items: invoiceitem.Client{B: b, Key: key},
 		intents: paymentintent.Client{B: b, Key: key}, refunds: refund.Client{B: b, Key: key}, disputes: dispute.Client{B: b, Key: key},
-		events: event.Client{B: b, Key: key}, rates: taxrate.Client{B: b, Key: key}, sums: calculation.Client{B: b, Key: key}}
+		events: event.Client{B: b, Key: key}, rates: taxrate.Client{B: b, Key: key}, sums: calculation.Client{B: b, Key: key},
+		cards: paymentmethod.Client{B: b, Key: key}}
 }
 
 // worthRetrying goes by what Stripe says, where it does (docs.stripe.com/error-low-level, Stripe-Should-Retry).
@@ -115,7 +118,7 @@ func post(ctx context.Context, key string) stripe.Params {
 // of which one too many does no harm.
 func anew[T any](now time.Time, key string, do func(key string) (T, error)) (T, error) {
 	made, err := do(key)
-	if _, status := codeOf(err); status < http.StatusInternalServerError {
+	if saidOf(err).HTTPStatusCode < http.StatusInternalServerError {
 		return made, err
 	}
 	return do(hourly(key, now))

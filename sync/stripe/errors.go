@@ -40,6 +40,11 @@ func badField(field, format string, args ...any) error {
 	return &ledger.FieldError{Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
+// missingField is input that has to be there.
+func missingField(field, message string) error {
+	return &ledger.FieldError{Field: field, Message: message, Missing: true}
+}
+
 // translate turns an error of the SDK into one of this package's, once, the former wrapped.
 func translate(what string, err error) error {
 	if err == nil {
@@ -80,24 +85,17 @@ func (e *answered) Error() string {
 
 func (e *answered) Unwrap() error { return e.is }
 
-// codeOf is Stripe's code of an error (card_declined), or that of its status where it has none; empty: not Stripe's.
-func codeOf(err error) (code stripe.ErrorCode, status int) {
-	if said := new(stripe.Error); errors.As(err, &said) {
-		return said.Code, said.HTTPStatusCode
+// saidOf is what Stripe says in an error, all zero where it is not Stripe's.
+func saidOf(err error) *stripe.Error {
+	said := new(stripe.Error)
+	if errors.As(err, &said) {
+		return said
 	}
-	return "", 0
-}
-
-// paramOf is Stripe's code of an error, and the parameter that it is about.
-func paramOf(err error) (code stripe.ErrorCode, param string) {
-	if said := new(stripe.Error); errors.As(err, &said) {
-		return said.Code, said.Param
-	}
-	return "", ""
+	return new(stripe.Error)
 }
 
 // missing tells whether Stripe says that there is no such object.
 func missing(err error) bool {
-	code, status := codeOf(err)
-	return code == stripe.ErrorCodeResourceMissing || status == http.StatusNotFound
+	said := saidOf(err)
+	return said.Code == stripe.ErrorCodeResourceMissing || said.HTTPStatusCode == http.StatusNotFound
 }

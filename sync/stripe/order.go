@@ -23,8 +23,6 @@ type Order struct {
 const (
 	fieldMinutes = "amount_minutes"
 	fieldMoney   = "amount_eur"
-
-	sayHowMuch = "Say how much: " + fieldMinutes + " or " + fieldMoney + "."
 )
 
 // amount is what an order comes to: units, and their price without VAT in cents.
@@ -37,7 +35,7 @@ func (s *Service) amount(o Order) (credit.Units, int64, error) {
 	case o.Money != "":
 		return s.amountOfMoney(o.Money)
 	}
-	return 0, 0, badField(fieldMinutes, sayHowMuch)
+	return 0, 0, missingField(fieldMinutes, "Say how much: amount_minutes or amount_eur.")
 }
 
 // amountOfMinutes rounds the price up to the cent: a cent never buys more than a cent's worth.
@@ -213,7 +211,7 @@ func (s *Service) quoteOfStripe(ctx context.Context, b ledger.Billing, q *ledger
 			TaxBehavior: stripe.String("exclusive"), TaxCode: stripe.String(taxCode)}},
 		Params: post(ctx, onceKey("quote"))}
 	sum, err := s.api.sums.New(p)
-	if code, _ := codeOf(err); code == "customer_tax_location_invalid" || code == "tax_calculation_customer_location_invalid" {
+	if code := saidOf(err).Code; code == "customer_tax_location_invalid" || code == "tax_calculation_customer_location_invalid" {
 		return badField(fieldCountry, "Give your address first: the tax depends on it.")
 	}
 	if err != nil {

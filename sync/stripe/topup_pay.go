@@ -258,11 +258,12 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 		}
 		return s.api.invoices.Pay(v.ID, &stripe.InvoicePayParams{Params: post(ctx, now), OffSession: stripe.Bool(true), PaymentMethod: stripe.String(who.Card)})
 	})
-	code, status := codeOf(err)
+	said := saidOf(err)
+	code, status := said.Code, said.HTTPStatusCode
 	switch {
 	case err == nil:
 		return s.settleInvoice(ctx, v.ID)
-	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired, asksBank(err):
+	case code == stripe.ErrorCodeInvoicePaymentIntentRequiresAction, code == stripe.ErrorCodeAuthenticationRequired, said.DeclineCode == stripe.DeclineCodeAuthenticationRequired: // its bank wants to hear the customer
 		return s.confirm(ctx, p, v)
 	case status == http.StatusPaymentRequired:
 		return s.declined(ctx, p, v, "Your card was declined.", translate("pay", err).Error())
@@ -290,12 +291,6 @@ func (s *Service) unpaid(ctx context.Context, id string) (bool, error) {
 	}
 	paying := v.PaymentIntent != nil && v.PaymentIntent.Status == stripe.PaymentIntentStatusProcessing
 	return v.Status == stripe.InvoiceStatusOpen && !paying, nil
-}
-
-// asksBank tells whether a card was declined because its bank wants to hear the customer.
-func asksBank(err error) bool {
-	said := new(stripe.Error)
-	return errors.As(err, &said) && said.DeclineCode == stripe.DeclineCodeAuthenticationRequired
 }
 
 // confirm gives the customer the page where the bank's question can be answered; nothing is tried again.
