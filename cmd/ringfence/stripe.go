@@ -36,12 +36,15 @@ func (k *stripeStatusCmd) Run(c *console) error {
 		if !st.Configured {
 			c.note("no stripe.key is configured, so nothing is sold")
 		}
-		c.note("purchases: %d open, %d paid, %d failed or expired", st.Purchases.Open, st.Purchases.Paid, st.Purchases.Abandoned)
-		c.note("events: %d waiting, %d aside, %d done; API version %s, tax mode %s", st.Events.Waiting, st.Events.Aside, st.Events.Done, st.APIVersion, st.TaxMode)
+		f := &cli.Fields{}
+		f.Add("purchases", fmt.Sprintf("%d open, %d paid, %d failed or expired", st.Purchases.Open, st.Purchases.Paid, st.Purchases.Abandoned))
+		f.Add("events", fmt.Sprintf("%d waiting, %d aside, %d done", st.Events.Waiting, st.Events.Aside, st.Events.Done))
 		if st.Configured {
-			c.note("webhooks: %s", webhooksSeen(st))
+			f.Add("webhooks", webhooksSeen(st))
 		}
-		c.note("usage: %s", usageWaits(st))
+		f.Add("usage", usageWaits(st))
+		f.Add("API version", st.APIVersion)
+		f.Add("tax mode", st.TaxMode)
 		t := cli.NewTable("what", "id", "about", "state", "problem")
 		rows := 0
 		for _, e := range append(st.Aside, st.Failing...) {
@@ -61,9 +64,9 @@ func (k *stripeStatusCmd) Run(c *console) error {
 			rows++
 		}
 		if rows == 0 {
-			return nil
+			return f
 		}
-		return t
+		return blocks{f, t}
 	})
 }
 
@@ -207,15 +210,16 @@ func (k *stripeUsageCmd) Run(c *console) error {
 		Totals            ledger.UsageTotals `json:"totals"`
 		Problems          []stripe.UsageLine `json:"problems"`
 	}) layout {
+		f := &cli.Fields{}
+		f.Add("account", k.Account)
 		switch {
 		case !a.Report:
-			c.note("usage of %s is not reported to Stripe", k.Account)
+			f.Add("reporting", "off")
 		case a.Reporting:
-			c.note("usage of %s is reported to Stripe", k.Account)
+			f.Add("reporting", "on")
 		default:
-			c.note("usage of %s will be reported to Stripe once stripe.key and stripe.usage.report are set", k.Account)
+			f.Add("reporting", "on, once stripe.key and stripe.usage.report are set")
 		}
-		f := &cli.Fields{}
 		f.Add("settled", a.Totals.Settled)
 		f.Add("reported", a.Totals.Reported)
 		f.Add("proven", a.Totals.Proven)

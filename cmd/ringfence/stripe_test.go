@@ -35,17 +35,20 @@ func TestStripeUsage(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"stripe status", []string{"usage: 100 seconds in 2 batches wait to be reported, the oldest of 2025-12-13T12:00:00Z", "rf-acme-20251213T12-1", "acme", "wrong", "91 seconds"}},
+		{"stripe status", []string{"usage", "100 seconds in 2 batches wait to be reported, the oldest of 2025-12-13T12:00:00Z", "rf-acme-20251213T12-1", "acme", "wrong", "91 seconds"}},
 		{"stripe usage", []string{"frozen", "16", "wrong", "84"}},
-		{"stripe usage acme", []string{"is reported", "settled", "130", "reported", "100", "proven", "11", "owed", "5", "not to be reported", "35",
+		{"stripe usage acme", []string{"reporting", "on", "settled", "130", "reported", "100", "proven", "11", "owed", "5", "not to be reported", "35",
 			"2025-12-13T12:00:00Z", "84", "wrong", "2", "91 seconds"}},
-		{"stripe usage acme --report off", []string{"usage of acme is not reported", "settled", "130"}},
+		{"stripe usage acme --report off", []string{"acme", "reporting", "off", "settled", "130"}},
 		{"stripe usage quiet", []string{"once stripe.key", "settled", "0"}},
 		{"stripe meter create", []string{"ringfence_talk_seconds"}},
 	} {
 		args := append(strings.Fields(c.args), "--ops-url", srv.URL)
 		out, errOut, code := command(t, args...)
-		rest := errOut + out
+		rest := out
+		if strings.HasPrefix(c.args, "stripe meter") {
+			rest = errOut // there is nothing but a remark
+		}
 		for _, want := range c.want {
 			_, after, found := strings.Cut(rest, want)
 			if !found {
