@@ -49,11 +49,7 @@ func TestPurchase(t *testing.T) {
 	if v.Number == "" || v.Status != "paid" || v.Net != q.Net || v.VAT != q.VAT || v.VATRate != q.VATRate || v.Total != q.Total || v.Currency != "EUR" || v.Purchase != p.ID {
 		t.Errorf("invoice is %+v, quoted was %+v", v, q)
 	}
-	pdf, _, err := s.PDF(t.Context(), acme, v.ID)
-	check(t, err)
-	text, err := io.ReadAll(pdf)
-	check(t, errors.Join(err, pdf.Close()))
-	if !bytes.HasPrefix(text, []byte("%PDF-")) {
+	if text := r.pdf(s, acme, v.ID); !bytes.HasPrefix(text, []byte("%PDF-")) {
 		t.Errorf("the PDF is %.40q", text)
 	}
 	if _, _, err := s.PDF(t.Context(), r.account("other"), v.ID); !errors.Is(err, ledger.ErrNotFound) {
@@ -103,7 +99,21 @@ func TestTaxes(t *testing.T) {
 		if len(page) != 1 || page[0].VAT != q.VAT || page[0].VATRate != q.VATRate || page[0].Total != q.Total || page[0].ReverseCharge != q.ReverseCharge {
 			t.Errorf("%s: quote is %+v, invoices are %+v", c.name, q, page)
 		}
+		// What the law wants to be read on it (Directive 2006/112/EC, Article 226, 11a).
+		if said := bytes.Contains(r.pdf(s, a, page[0].ID), []byte("Reverse charge")); said != c.reverse {
+			t.Errorf("%s: the PDF speaks of reverse charge: %v", c.name, said)
+		}
 	}
+}
+
+// pdf reads an invoice's.
+func (r *rig) pdf(s *stripe.Service, account, id string) []byte {
+	r.t.Helper()
+	pdf, _, err := s.PDF(context.Background(), account, id)
+	check(r.t, err)
+	text, err := io.ReadAll(pdf)
+	check(r.t, errors.Join(err, pdf.Close()))
+	return text
 }
 
 // What cannot be bought is refused by field, and leaves nothing behind.

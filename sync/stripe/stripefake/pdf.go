@@ -51,8 +51,11 @@ func (f *Fake) invoiceText(invoice object) []string {
 	for _, l := range v.Lines {
 		lines = append(lines, l.Text+": "+l.Amount)
 	}
-	lines = append(lines, "", "Net: "+v.Net, v.TaxName+": "+v.Tax, "Total: "+v.Total, "", "Status: "+v.Status, "",
-		"Made by a fake of Stripe for tests and demonstrations. No invoice in law.")
+	lines = append(lines, "", "Net: "+v.Net, v.TaxName+": "+v.Tax, "Total: "+v.Total, "", "Status: "+v.Status, "")
+	if footer := invoice.str("footer"); footer != "" {
+		lines = append(lines, footer, "")
+	}
+	lines = append(lines, "Made by a fake of Stripe for tests and demonstrations. No invoice in law.")
 	return lines
 }
 
