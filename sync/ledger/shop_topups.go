@@ -58,22 +58,81 @@ func (l *Ledger) SetTopUp(ctx context.Context, account string, t TopUp) (TopUp, 
 		if _, err := tx.lockTotals(ctx, account); err != nil {
 			return err
 		}
-		t.Declined, t.NotBefore, t.Problem, t.PayURL = 0, time.Time{}, "", ""
+		t.forget()
 		if err := tx.putTopUp(ctx, account, &t); err != nil {
 			return err
 		}
-		p, err := one(ctx, tx.c, tx.sql.TopUpOpen, []any{account}, readPurchase)
-		if errors.Is(err, ErrNotFound) || err == nil && p.Problem != AwaitsCustomer {
+		return tx.giveUpAwaiting(ctx, account, "the customer has set the top-up anew")
+	})
+	return t, wrap(fmt.Sprintf("set the top-up of account %q", account), err)
+}
+
+// giveUpAwaiting ends the wait for the customer of an account's open top-up, if it does wait.
+func (tx *Tx) giveUpAwaiting(ctx context.Context, account, why string) error {
+	p, err := one(ctx, tx.c, tx.sql.TopUpOpen, []any{account}, readPurchase)
+	if errors.Is(err, ErrNotFound) || err == nil && p.Problem != AwaitsCustomer {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.Problem, p.DueAt = declinedMark+why, tx.l.timestamp()
+	return tx.putPurchase(ctx, &p)
+}
+
+// ForgetCard has an account keep a card no more, and turns its auto top-up off, which cannot do without. It does nothing
+// if the account has another card by now. Errors: ErrNotFound (the account).
+func (l *Ledger) ForgetCard(ctx context.Context, account, card string) error {
+	err := l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, account); err != nil {
+			return err
+		}
+		b, err := one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
+		if errors.Is(err, ErrNotFound) || err == nil && (b.Card != card || card == "") {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		p.Problem, p.DueAt = declinedMark+"the customer has set the top-up anew", l.timestamp()
-		return tx.putPurchase(ctx, &p)
+		if _, err := tx.c.Exec(ctx, tx.sql.CardPut, account, "", "", tx.l.timestamp()); err != nil {
+			return err
+		}
+		t, err := one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		t.Enabled = false
+		t.forget()
+		if err := tx.putTopUp(ctx, account, &t); err != nil {
+			return err
+		}
+		return tx.giveUpAwaiting(ctx, account, "the customer has removed the card")
 	})
-	return t, wrap(fmt.Sprintf("set the top-up of account %q", account), err)
+	return wrap(fmt.Sprintf("forget the card of account %q", account), err)
 }
+
+// newCard has an account keep the card of a payment. A top-up that was put off since the card before was declined is
+// tried with it at once.
+func (tx *Tx) newCard(ctx context.Context, account string, pay *Payment) error {
+	if _, err := tx.c.Exec(ctx, tx.sql.CardPut, account, pay.Card, pay.CardName, tx.l.timestamp()); err != nil {
+		return err
+	}
+	t, err := one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
+	if errors.Is(err, ErrNotFound) || err == nil && (t.Declined == 0 || t.PayURL != "") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.forget()
+	return tx.putTopUp(ctx, account, &t)
+}
+
+// forget makes as if nothing had gone wrong before.
+func (t *TopUp) forget() { t.Declined, t.NotBefore, t.Problem, t.PayURL = 0, time.Time{}, "", "" }
 
 func (tx *Tx) topUpFailed(ctx context.Context, t *TopUp, id uuid.UUID) error {
 	return tx.Notify(ctx, Notice{Account: t.Account, Event: NoticeTopUpFailed, ID: id, Problem: t.Problem, PayURL: t.PayURL})

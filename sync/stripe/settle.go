@@ -67,6 +67,13 @@ func (s *Service) settleSession(ctx context.Context, id string) error {
 // paid grants a payment and has it applied at once. What is granted already is applied again, which changes nothing
 // unless a crash came between.
 func (s *Service) paid(ctx context.Context, p ledger.Purchase, pay ledger.Payment) error {
+	var was ledger.Billing
+	if p.SaveCard {
+		var err error
+		if was, err = s.billing(ctx, p.Account); err != nil {
+			return err
+		}
+	}
 	_, first, err := s.ledger.PayPurchase(ctx, p.ID, pay)
 	switch {
 	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrInvalid):
@@ -80,6 +87,9 @@ func (s *Service) paid(ctx context.Context, p ledger.Purchase, pay ledger.Paymen
 		s.log.Info("credit bought", logAccount, p.Account, logPurchase, p.ID, logUnits, int64(p.Units), "payment", pay.Intent)
 	}
 	s.cfg.Apply(ctx, p.Account)
+	if first && was.Card != "" {
+		s.replaced(ctx, p.Account, was.Card)
+	}
 	return nil
 }
 

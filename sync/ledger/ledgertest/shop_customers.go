@@ -2,7 +2,9 @@ package ledgertest
 
 import (
 	"testing"
+	"time"
 
+	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 )
 
@@ -47,6 +49,74 @@ func testKeptCards(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	if b.Customer != "cus_2-"+a || b.Card != "" || b.CardName != "" {
 		t.Errorf("billing details are %+v", b)
+	}
+}
+
+// A card that the customer removed is gone with the top-up that charged it; a newer one is none of that.
+func testForgottenCards(t *testing.T, l *ledger.Ledger) {
+	ctx := t.Context()
+	a := account(t, l)
+	want(t, l.ForgetCard(ctx, "nobody", "pm_1"), ledger.ErrNotFound)
+	must(t, l.ForgetCard(ctx, a, "pm_1"))
+	save := func(card string) {
+		t.Helper()
+		p := purchase(a)
+		p.SaveCard = true
+		p, err := l.AddPurchase(ctx, p)
+		must(t, err)
+		paid := payment(p.ID.String())
+		paid.Card, paid.CardName = card, "visa 4242"
+		_, _, err = l.PayPurchase(ctx, p.ID, paid)
+		must(t, err)
+	}
+	now := func(card string) ledger.TopUp {
+		t.Helper()
+		b, err := l.Billing(ctx, a)
+		must(t, err)
+		equal(t, "card", b.Card, card)
+		u, err := l.TopUp(ctx, a)
+		must(t, err)
+		return u
+	}
+	save("pm_1")
+	set := ledger.TopUp{Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2}
+	_, err := l.SetTopUp(ctx, a, set)
+	must(t, err)
+
+	// A newer card is tried at once, whatever became of the older one.
+	_, err = l.ChangeTopUp(ctx, a, func(u *ledger.TopUp) error { u.Decline(time.Now(), "declined"); return nil })
+	must(t, err)
+	save("pm_2")
+	if u := now("pm_2"); !u.Enabled || u.Declined != 0 || u.Problem != "" || !u.NotBefore.IsZero() {
+		t.Errorf("top-up is %+v", u)
+	}
+	must(t, l.ForgetCard(ctx, a, "pm_1")) // too late
+	must(t, l.ForgetCard(ctx, a, ""))
+	if u := now("pm_2"); !u.Enabled {
+		t.Errorf("top-up is %+v", u)
+	}
+
+	// One that waits for the customer is waited for no longer, and its page stays until then.
+	p := purchase(a)
+	p.Kind, p.CreatedAt, p.ExpiresAt = ledger.PurchaseTopUp, time.Time{}, time.Now().Add(time.Hour)
+	p, err = l.AddPurchase(ctx, p)
+	must(t, err)
+	must(t, l.AwaitCustomer(ctx, p.ID, func(u *ledger.TopUp) {
+		u.Decline(time.Now(), "confirm")
+		u.PayURL = "https://pay.example/i"
+	}))
+	save("pm_3")
+	if u := now("pm_3"); u.PayURL == "" || u.Declined != 1 {
+		t.Errorf("top-up is %+v", u)
+	}
+	must(t, l.ForgetCard(ctx, a, "pm_3"))
+	if u := now(""); u.Enabled || u.Units != set.Units || u.Declined != 0 || u.Problem != "" || u.PayURL != "" {
+		t.Errorf("top-up is %+v", u)
+	}
+	p, err = l.Purchase(ctx, p.ID)
+	must(t, err)
+	if !p.TopUpDeclined() {
+		t.Errorf("purchase is %+v", p)
 	}
 }
 

@@ -72,6 +72,7 @@ func Run(t *testing.T, d Driver) {
 		{"Payments", testPayments},
 		{"Paybacks", testPaybacks},
 		{"KeptCards", testKeptCards},
+		{"ForgottenCards", testForgottenCards},
 		{"Customers", testCustomers},
 		{"PaybacksAnyOrder", testPaybacksAnyOrder},
 		{"TopUps", testTopUps},

@@ -60,7 +60,7 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 		}
 	}
 	slices.Sort(paths)
-	if got, want := strings.Join(paths, " "), "/api/v1/account /api/v1/billing /api/v1/calls /api/v1/checkout /api/v1/checkout/quote "+
+	if got, want := strings.Join(paths, " "), "/api/v1/account /api/v1/billing /api/v1/billing/card /api/v1/calls /api/v1/checkout /api/v1/checkout/quote "+
 		"/api/v1/invoices /api/v1/invoices/{id} /api/v1/invoices/{id}/pdf /api/v1/openapi.json /api/v1/openapi.yaml "+
 		"/api/v1/statement /api/v1/top-up /api/v1/usage /stripe/webhook /v1/audio/{file} /v1/authorize /v1/events /v1/quote"; got != want {
 		t.Errorf("paths are %s\nwant %s", got, want)

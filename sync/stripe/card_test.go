@@ -1,0 +1,127 @@
+package stripe_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/stripe"
+	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
+)
+
+// keeps wants a customer's card to be kept at Stripe, or not.
+func (r *rig) keeps(card string, want bool) {
+	r.t.Helper()
+	for _, m := range r.fake.Objects("payment_method") {
+		if m["id"] == card {
+			if got := m["customer"] != nil; got != want {
+				r.t.Errorf("card %s is kept at Stripe: %v, want %v", card, got, want)
+			}
+			return
+		}
+	}
+	r.t.Errorf("there is no card %s", card)
+}
+
+// A customer takes back that a card may be charged: Stripe, the ledger and the top-up go by it at once.
+func TestCardRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start(withCaller)
+	acme, card := r.saved(s, "acme", stripefake.CardVisa)
+	zeta, other := r.saved(s, "zeta", stripefake.CardVisa)
+	r.topUp(s, acme)
+	r.topUp(s, zeta)
+	a := r.api(s.BillingRoutes(r.desk))
+	if x := a.do("DELETE", "/api/v1/billing/card?all=true", acme, ""); x.status != http.StatusBadRequest || x.field("error", "param") != `"all"` {
+		t.Errorf("a parameter that is not there: %d %s", x.status, x.body)
+	}
+	r.keeps(card, true)
+	for range 2 {
+		if x := a.do("DELETE", "/api/v1/billing/card", acme, ""); x.status != http.StatusOK || x.field("card") != `""` || x.field("company_name") != `"Your Company"` {
+			t.Errorf("removed: %d %s", x.status, x.body)
+		}
+	}
+	r.keeps(card, false)
+	r.keeps(other, true)
+	if u, err := s.TopUp(t.Context(), acme); err != nil || u.Enabled || u.Problem != "" || u.Units != 200*minute {
+		t.Errorf("top-up is %+v, %v", u, err)
+	}
+	if _, err := s.SetTopUp(t.Context(), acme, stripe.TopUpChange{Enabled: true, Below: minute, Units: 200 * minute}); err == nil {
+		t.Error("a top-up is set without a card")
+	}
+	r.balances.spend(acme, 90*minute)
+	r.balances.spend(zeta, 90*minute)
+	r.spendable(zeta, 210*minute) // a round that looks at both
+	r.charged(3)
+}
+
+// Where Stripe does not answer nothing is forgotten; where it has answered and the ledger was not told, or somebody has
+// taken the card off in Stripe's dashboard, the next try ends it.
+func TestCardRemovedInSteps(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start()
+	acme, card := r.saved(s, "acme", stripefake.CardVisa)
+	away := r.away("/v1/payment_methods/*/detach")
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.ForgetCard(short, acme); err == nil {
+		t.Error("removed without Stripe")
+	}
+	away.back.Store(true)
+	b, err := r.ledger.Billing(t.Context(), acme)
+	check(t, err)
+	if b.Card != card {
+		t.Errorf("the card is %q, want %q", b.Card, card)
+	}
+	r.detach(card)
+	check(t, s.ForgetCard(t.Context(), acme))
+	if b, err = r.ledger.Billing(t.Context(), acme); err != nil || b.Card != "" || b.CardName != "" {
+		t.Errorf("billing details are %+v, %v", b, err)
+	}
+}
+
+// detach is somebody at Stripe's dashboard.
+func (r *rig) detach(card string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, r.url+"/v1/payment_methods/"+card+"/detach", nil)
+	check(r.t, err)
+	req.Header.Set("Authorization", "Bearer "+stripefake.Key)
+	req.Header.Set("Stripe-Version", stripe.APIVersion)
+	resp, err := r.next.RoundTrip(req)
+	check(r.t, err)
+	check(r.t, resp.Body.Close())
+	r.keeps(card, false)
+}
+
+// A newer card takes the place of an older one, which is kept nowhere any more, and of its declines.
+func TestCardReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, _ := r.start()
+	acme, old := r.saved(s, "acme", stripefake.CardFailsLater)
+	r.topUp(s, acme)
+	r.balances.spend(acme, 90*minute)
+	r.until(acme, func(u ledger.TopUp) bool { return u.Declined == 1 })
+	r.closed(acme)
+	made := r.buy(s, acme, 100)
+	check(t, r.fake.PayWith(made.Purchase.Session, stripefake.Payment{Card: stripefake.CardMastercard, Proven: true}))
+	r.spendable(acme, 110*minute)
+	r.quiet()
+	b, err := r.ledger.Billing(t.Context(), acme)
+	check(t, err)
+	if b.CardName != "mastercard 4444" {
+		t.Errorf("the card is %q", b.CardName)
+	}
+	r.keeps(old, false)
+	r.keeps(b.Card, true)
+	u := r.until(acme, func(u ledger.TopUp) bool { return u.Declined == 0 && u.NotBefore.IsZero() })
+	if !u.Enabled || u.Problem != "" {
+		t.Errorf("top-up is %+v", u)
+	}
+	r.balances.spend(acme, 100*minute)
+	r.spendable(acme, 210*minute)
+}
