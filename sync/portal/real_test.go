@@ -111,7 +111,7 @@ func testReal(t *testing.T, rdb redis.UniversalClient, embedded bool) {
 	b.must("POST", "numbers", `{"number":"+31850835037","account":"acme"}`, 201)
 	b.must("POST", "accounts/acme/grants", `{"minutes":10,"reference":"r1"}`, 201, "minutes_balance", "10", "grant.number", "1")
 	a.must("POST", "accounts/acme/grants", `{"minutes":10,"reference":"r1"}`, 200, "created", "false", "minutes_balance", "10")
-	services.Eventually(t, 2*time.Second, func() error {
+	services.Eventually(t, 30*time.Second, func() error {
 		if _, ok := b.dir.Account("acme"); !ok || !b.dir.Ready() {
 			return fmt.Errorf("b does not know the account")
 		}
@@ -146,7 +146,7 @@ func testReal(t *testing.T, rdb redis.UniversalClient, embedded bool) {
 	if bal, err := a.store.Balance(t.Context(), "acme"); err != nil || !bal.Suspended || bal.Held != 2*credit.PerCredit {
 		t.Errorf("balance %+v, %v", bal, err)
 	}
-	services.Eventually(t, 2*time.Second, func() error {
+	services.Eventually(t, 30*time.Second, func() error {
 		if acct, _ := a.dir.Account("acme"); acct.Status != authz.Suspended {
 			return fmt.Errorf("a has the account as %s", acct.Status)
 		}

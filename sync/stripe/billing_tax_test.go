@@ -46,7 +46,7 @@ func TestVATIDToInvoice(t *testing.T) {
 				r.pay(made)
 				r.quiet()
 				var page []ledger.Invoice
-				services.Eventually(t, 10*time.Second, func() (err error) {
+				services.Eventually(t, patience, func() (err error) {
 					page, _, err = s.Invoices(context.Background(), account, 10, 0)
 					if err == nil && (len(page) != bought || page[0].Status != "paid") {
 						err = fmt.Errorf("invoices are %+v", page)
@@ -61,7 +61,7 @@ func TestVATIDToInvoice(t *testing.T) {
 				t.Helper()
 				_, err := desk.SetBilling(ctx, ledger.Billing{Account: account, Company: "Your Company", Line1: "Street 1", PostalCode: "12345", City: "City", Country: country, VATID: vatID})
 				check(t, err)
-				services.Eventually(t, 10*time.Second, func() error {
+				services.Eventually(t, patience, func() error {
 					b, err := desk.Billing(ctx, account)
 					if err == nil && b.VATStatus != want {
 						err = fmt.Errorf("VAT ID %s is %q", vatID, b.VATStatus)
@@ -72,7 +72,7 @@ func TestVATIDToInvoice(t *testing.T) {
 			a := r.account("acme")
 			r.fake.SetTaxIDStatus("DE136695976", stripefake.TaxIDPending)
 			give(a, "DE", "DE136695976", ledger.VATPending)
-			services.Eventually(t, 10*time.Second, func() error {
+			services.Eventually(t, patience, func() error {
 				b, err := desk.Billing(ctx, a)
 				if err == nil && b.TaxID == "" {
 					err = fmt.Errorf("the VAT ID has not reached Stripe")

@@ -373,7 +373,7 @@ func TestRunSyncs(t *testing.T) {
 		<-done
 	}()
 	r.set(details())
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for r.billing().TaxID == "" {
 		select {
 		case <-deadline:

@@ -33,7 +33,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(services.Main(m)) }
 
 // patience bounds what a test waits for.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // today is when the tests take place, unless they move the clock.
 var today = time.Date(2025, 12, 20, 12, 0, 0, 0, time.UTC)

@@ -96,7 +96,7 @@ func (w *world) take(rw http.ResponseWriter, r *http.Request) {
 // got waits for the webhooks that are due and returns how many of each type were taken.
 func (w *world) got() map[string]int {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	if err := w.Flush(ctx); err != nil {
 		w.t.Fatal(err)
