@@ -70,7 +70,7 @@ func (p *Page) setDetails(v *visit) error {
 	}
 	if !d.Bad() {
 		_, err := p.cfg.Details.SetBilling(v.ctx, b)
-		if err = d.take(err, map[string]string{"company": "company_name"}); err != nil {
+		if err = v.take(&d.form, err, map[string]string{"company": "company_name"}); err != nil {
 			return err
 		}
 	}

@@ -13,8 +13,7 @@ import (
 // keeps both.
 type form struct {
 	Values map[string]string
-	Wrong  map[string]string // field -> message; "" for the form as a whole
-	Theirs map[string]bool   // fields whose message is a service's, in English whatever the visitor reads
+	Wrong  map[string]sentence // field -> message; "" for the form as a whole
 }
 
 // typed takes fields from a request.
@@ -28,11 +27,14 @@ func (v *visit) typed(fields ...string) form {
 
 func (f *form) self() *form { return f }
 
-func (f *form) wrong(field, message string) {
+func (f *form) wrong(field, message string) { f.blame(field, own(message)) }
+
+// blame keeps the first message of a field.
+func (f *form) blame(field string, message sentence) {
 	if f.Wrong == nil {
-		f.Wrong = map[string]string{}
+		f.Wrong = map[string]sentence{}
 	}
-	if f.Wrong[field] == "" {
+	if f.Wrong[field] == nil {
 		f.Wrong[field] = message
 	}
 }
@@ -41,8 +43,8 @@ func (f *form) wrong(field, message string) {
 func (f *form) Bad() bool { return len(f.Wrong) > 0 }
 
 // Rest are the messages that belong beside none of the fields.
-func (f *form) Rest() []string {
-	var rest []string
+func (f *form) Rest() []sentence {
+	var rest []sentence
 	for _, field := range slices.Sorted(maps.Keys(f.Wrong)) {
 		if _, shown := f.Values[field]; !shown {
 			rest = append(rest, f.Wrong[field])
@@ -51,9 +53,9 @@ func (f *form) Rest() []string {
 	return rest
 }
 
-// take puts the field errors among err beside their fields, by the form's own
+// take puts the field errors among err beside a form's fields, by the form's own
 // names for them; what else err is, if anything, is returned.
-func (f *form) take(err error, names map[string]string) error {
+func (v *visit) take(f *form, err error, names map[string]string) error {
 	if err == nil {
 		return nil
 	}
@@ -68,11 +70,7 @@ func (f *form) take(err error, names map[string]string) error {
 		} else if _, ok := f.Values[name]; !ok {
 			name = name[strings.LastIndexByte(name, '.')+1:] // address.city
 		}
-		f.wrong(name, e.Message)
-		if f.Theirs == nil {
-			f.Theirs = map[string]bool{}
-		}
-		f.Theirs[name] = true
+		f.blame(name, v.lang.say(e.Message))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package page_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -112,6 +113,31 @@ func TestNotices(t *testing.T) {
 	b.post("/billing/notices", "/billing/webhook", "url", "").to(t, "/billing/notices?done=webhook-off")
 	if now := r.shop.hooks["acme"]; now.URL != "" || now.Secret != "" {
 		t.Errorf("webhook is %+v", now)
+	}
+}
+
+// What a service says is said in the visitor's language; what the page has no words for is marked as English.
+func TestServicesWords(t *testing.T) {
+	r, b := signedIn(t)
+	b.lang = "nl"
+	r.shop.reject = errors.Join(&ledger.FieldError{Field: "address.city", Message: "This is required."}, &ledger.FieldError{Field: "address.line1", Message: "This is new."},
+		&ledger.FieldError{Field: "address.planet", Message: "This is not an e-mail address."},
+		&ledger.FieldError{Field: "country", Message: "The payment provider does not take this: Invalid country. Please correct your billing details."})
+	b.post("/billing/details", "/billing/details", "company_name", "A").shows(t, http.StatusUnprocessableEntity, `id="city-problem">Dit veld is verplicht.</p>`,
+		`id="line1-problem"><span lang="en">This is new.</span></p>`, `<li>Dit is geen e-mailadres.</li>`,
+		`id="country-problem">De betaaldienst accepteert dit niet: <span lang="en">Invalid country.</span> Pas uw bedrijfsgegevens aan.</p>`)
+	r.shop.hooks["acme"] = ledger.Webhook{Account: "acme", URL: "https://example.com/x"}
+	r.shop.reject = errors.New("the endpoint answered 502 Bad Gateway")
+	b.post("/billing/notices", "/billing/webhook/test").shows(t, http.StatusUnprocessableEntity, `De test is niet aangekomen: de server antwoordde <span lang="en">502 Bad Gateway</span>`)
+	r.shop.reject = fmt.Errorf("test: %w", &ledger.FieldError{Field: "url", Message: "Write a URL that leads to a public address."})
+	b.post("/billing/notices", "/billing/webhook/test").shows(t, http.StatusUnprocessableEntity, `De test is niet aangekomen: Vul een URL in die naar een openbaar adres leidt.</p>`)
+	b.get("/billing/add-credits?package=500").shows(t, http.StatusOK, "Nederlandse btw: 21%")
+
+	r.grant(t, authz.Grant{Account: "acme", Units: 100, Kind: ledger.KindPurchase, Reference: "pi:1", Reason: "purchase 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", At: r.clock()})
+	r.grant(t, authz.Grant{Account: "acme", Units: -100, Kind: ledger.KindRefund, Reference: "re:1", Reason: "refund", At: r.clock()})
+	for _, place := range []string{"/billing", "/billing/statement"} {
+		b.get(place).shows(t, http.StatusOK, `<span class="kind">Tegoed gekocht</span> <span class="sub">aankoop 0198c2f1</span>`, `<span class="kind">Terugbetaling</span>
+`)
 	}
 }
 

@@ -28,6 +28,7 @@ type language struct {
 	tag       string
 	words     map[string]string
 	countries []country
+	sayings   *sayings // of all languages
 }
 
 type country struct{ Code, Name string }
@@ -46,6 +47,10 @@ func loadLanguages() ([]*language, error) {
 		}
 		l.countries = countries(textlang.MustParse(tag))
 		all = append(all, l)
+	}
+	known := newSayings(all[0].words)
+	for _, l := range all {
+		l.sayings = known
 	}
 	return all, nil
 }

@@ -22,7 +22,7 @@ type alertsForm struct{ form }
 type webhookForm struct {
 	form
 	Now     ledger.Webhook
-	Problem string // why a test did not arrive
+	Problem sentence // why a test did not arrive
 }
 
 // fillNotices adds what is set now, where no form brought something else.
@@ -73,7 +73,7 @@ func (p *Page) setAlerts(v *visit) error {
 		a.Below = v.amount(f, "below")
 	}
 	if !f.Bad() {
-		if err := f.take(p.cfg.Alerting.SetAlerts(v.ctx, a), map[string]string{"below_minutes": "below", "threshold": "below"}); err != nil {
+		if err := v.take(f, p.cfg.Alerting.SetAlerts(v.ctx, a), map[string]string{"below_minutes": "below", "threshold": "below"}); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (p *Page) setWebhook(v *visit) error {
 		}
 	}
 	if !f.Bad() {
-		if err := f.take(p.cfg.Webhooks.SetWebhook(v.ctx, hook), nil); err != nil {
+		if err := v.take(f, p.cfg.Webhooks.SetWebhook(v.ctx, hook), nil); err != nil {
 			return err
 		}
 	}
@@ -147,6 +147,10 @@ func (p *Page) testWebhook(v *visit) error {
 	if err := p.fillNotices(v, d); err != nil {
 		return err
 	}
-	d.Webhook.Problem = err.Error()
+	text := err.Error()
+	if found := fieldErrors(err); len(found) > 0 { // a URL that would not be taken today
+		text = found[0].Message
+	}
+	d.Webhook.Problem = v.lang.say(text)
 	return v.render(http.StatusUnprocessableEntity, "notices", "notices", d)
 }

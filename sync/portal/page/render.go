@@ -78,6 +78,7 @@ func (l *language) funcs(files map[string]string) template.FuncMap {
 		"percent": l.percent, "clock": l.clock, "date": l.date, "moment": l.moment, "month": l.month,
 		"minutes":   func(sec int64) string { return l.brief(credit.Units(credit.MinutesOfSeconds(sec))) },
 		"reason":    l.reason,
+		"why":       l.why,
 		"lang":      func() string { return l.tag },
 		"countries": func() []country { return l.countries },
 		"country":   l.country,
@@ -121,20 +122,20 @@ func (l *language) reason(state, code string) string {
 
 // field is one of a form, as the template of that name shows it.
 type field struct {
-	Form           *form
-	Name, Label    string
-	Type, Hint     string
-	Autocomplete   string
-	Required       bool
-	Mode           string // inputmode
-	Value, Problem string
-	Theirs         bool // Problem is in English
+	Form         *form
+	Name, Label  string
+	Type, Hint   string
+	Autocomplete string
+	Required     bool
+	Mode         string // inputmode
+	Value        string
+	Problem      sentence
 }
 
 // newField makes one: pairs are type, hint, autocomplete, mode and required.
 func newField(of interface{ self() *form }, name, label string, pairs ...string) field {
 	f := of.self()
-	x := field{Form: f, Name: name, Label: label, Type: "text", Value: f.Values[name], Problem: f.Wrong[name], Theirs: f.Theirs[name]}
+	x := field{Form: f, Name: name, Label: label, Type: "text", Value: f.Values[name], Problem: f.Wrong[name]}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		switch v := pairs[i+1]; pairs[i] {
 		case "type":
@@ -157,7 +158,7 @@ func newField(of interface{ self() *form }, name, label string, pairs ...string)
 // Describes names what belongs to the field, for those who cannot see it: its problem and its hint.
 func (f field) Describes() string {
 	var ids []string
-	if f.Problem != "" {
+	if f.Problem != nil {
 		ids = append(ids, f.Name+"-problem")
 	}
 	if f.Hint != "" {

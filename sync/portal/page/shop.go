@@ -18,6 +18,7 @@ type shopData struct {
 	Shop    bool // false: not available here
 	Offer   Offer
 	Quote   *ledger.Quote // nil: nothing is chosen yet
+	Note    sentence      // of the quote
 	Units   credit.Units
 	TopUp   *topUpData
 	Billing *ledger.Billing // nil: not available here
@@ -153,9 +154,9 @@ func (p *Page) quote(v *visit, d *shopData) error {
 	}
 	q, err := p.cfg.Shop.Quote(v.ctx, v.account.ID, u)
 	if err != nil {
-		return d.take(err, shopFields)
+		return v.take(&d.form, err, shopFields)
 	}
-	d.Quote, d.Units = &q, u
+	d.Quote, d.Note, d.Units = &q, v.lang.say(q.Note), u
 	return nil
 }
 
@@ -184,7 +185,7 @@ func (p *Page) buy(v *visit) error {
 	to, err := p.cfg.Shop.Checkout(v.ctx, Order{Account: v.account.ID, Units: d.Units, SaveCard: d.Values["save_card"] != "",
 		SuccessURL: base + Path + "/paid", CancelURL: base + Path + "/add-credits?" + back.Encode()})
 	if err != nil {
-		if err = d.take(err, shopFields); err != nil {
+		if err = v.take(&d.form, err, shopFields); err != nil {
 			return err
 		}
 		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
@@ -282,7 +283,7 @@ func (p *Page) setTopUp(v *visit) error {
 		}
 	}
 	if !x.Bad() {
-		if err := x.take(p.cfg.TopUps.SetTopUp(v.ctx, t), topUpFields); err != nil {
+		if err := v.take(&x.form, p.cfg.TopUps.SetTopUp(v.ctx, t), topUpFields); err != nil {
 			return err
 		}
 	}

@@ -90,7 +90,7 @@ func (s *shop) Offer(context.Context, string) (page.Offer, error) {
 
 func (s *shop) Quote(_ context.Context, _ string, u credit.Units) (ledger.Quote, error) {
 	net := int64(u.Micros(70_000)) / 10_000
-	return ledger.Quote{Units: u, Currency: "EUR", Net: net, VAT: vat(net), VATRate: 2100, Total: net + vat(net), Note: "Dutch VAT"}, nil
+	return ledger.Quote{Units: u, Currency: "EUR", Net: net, VAT: vat(net), VATRate: 2100, Total: net + vat(net), Note: "Dutch VAT 21%"}, nil
 }
 
 func (s *shop) Checkout(_ context.Context, o page.Order) (string, error) {

@@ -2,7 +2,6 @@ package page
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -10,20 +9,18 @@ import (
 // sources is the package's code, tests left out.
 func sources(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob("*.go")
+	var all strings.Builder
+	for _, file := range goFiles(t, ".") {
+		all.WriteString(source(t, file))
+	}
+	return all.String()
+}
+
+func source(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all strings.Builder
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(b)
-	}
-	return all.String()
+	return string(b)
 }
