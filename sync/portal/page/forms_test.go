@@ -265,6 +265,24 @@ func TestTopUp(t *testing.T) {
 	}
 }
 
+// What is open can be paid; nothing else leads to a payment page.
+func TestInvoices(t *testing.T) {
+	r, b := signedIn(t)
+	for i, status := range []string{"draft", "open", "paid", "void", "uncollectible"} {
+		r.shop.invoices["acme"] = append(r.shop.invoices["acme"], ledger.Invoice{ID: "in_" + status, Number: fmt.Sprintf("RF-000%d", i), Status: status, Currency: "EUR",
+			PayURL: "https://pay.example.com/" + status})
+	}
+	r.shop.invoices["acme"] = append(r.shop.invoices["acme"], ledger.Invoice{ID: "in_6", Number: "RF-0006", Status: "open", Currency: "EUR"})
+	for lang, pay := range map[string]string{"en": "Pay", "nl": "Betalen", "de": "Bezahlen"} {
+		b.lang = lang
+		got := b.get("/billing/invoices")
+		got.shows(t, http.StatusOK, `<a href="https://pay.example.com/open" rel="noreferrer">`+pay+`<span class="hidden"> RF-0001</span></a>`)
+		if n := strings.Count(got.body, "https://pay.example.com"); n != 1 {
+			t.Errorf("%d invoices can be paid", n)
+		}
+	}
+}
+
 func TestKeys(t *testing.T) {
 	r, b := signedIn(t)
 	b.post("/billing/keys", "/billing/keys", "name", "", "lasts", "90d").shows(t, http.StatusUnprocessableEntity, "Give the key a name.", `value="90d" selected`)
