@@ -185,6 +185,9 @@ func TestBuying(t *testing.T) {
 		b.get("/billing/add-credits?"+query).shows(t, http.StatusUnprocessableEntity, want)
 	}
 	b.get("/billing/add-credits?credits=1,000.5").shows(t, http.StatusOK, "1,000.5 credits", "€70.03", "€14.71", "€84.74", "VAT 21%", "Dutch VAT")
+	b.get("/billing/add-credits?package=500").shows(t, http.StatusOK, "Billed to Your Company. ")
+	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Company: "Their Company", Country: "DE", VATID: "DE811128135"}
+	b.get("/billing/add-credits?package=500").shows(t, http.StatusOK, "Billed to Their Company, Germany, DE811128135. ")
 	b.get("/billing/add-credits?package=77").shows(t, http.StatusUnprocessableEntity, `aria-invalid="true" aria-describedby="package-problem"`, `id="package-problem"`)
 	b.get("/billing/add-credits?package=500&part=quote").shows(t, http.StatusOK, "€42.35")
 	if strings.Contains(b.last.body, "<html") {

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -84,6 +85,7 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		if err != nil {
 			return err
 		}
+		b.Company = cmp.Or(b.Company, v.account.Company)
 		d.Billing = &b
 	}
 	if d.TopUp == nil && p.cfg.TopUps != nil {
