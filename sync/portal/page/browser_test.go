@@ -343,11 +343,16 @@ func TestBrowserGerman(t *testing.T) {
 	r.ingest(t, used("acme", time.Now().Add(-time.Minute), 3700), rejected(used("acme", time.Now(), 1), "no_such_reason"))
 	r.call(t, "acme", "live-1", 3*time.Second)
 	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Company: "Vermittlungsgesellschaft für Donaudampfschifffahrt mbH", Country: "DE", VATID: "DE811128135", VATStatus: ledger.VATUnverified, Card: "pm_1", CardName: "visa 4242"}
+	r.shop.alerts["acme"] = ledger.Alerts{Account: "acme", Below: 1000 * credit.PerCredit}
+	r.shop.topUps["acme"] = ledger.TopUp{Account: "acme", Enabled: true, Below: 1000 * credit.PerCredit, Units: 5000 * credit.PerCredit, MaxPerDay: 3,
+		Problem: "There were 3 top-ups in 24 hours, as many as you allow.", PayURL: "https://pay.example.com/1", NotBefore: time.Now().Add(time.Hour)}
+	r.shop.invoices["acme"] = []ledger.Invoice{{ID: "in_1", Account: "acme", Number: "RF-0001", Status: "open", Date: time.Now(), Currency: "EUR", Net: 3500, VAT: 735, VATRate: 2100, Total: 4235,
+		PayURL: "https://pay.example.com/1"}}
 	c := newChrome(t, "de", strings.TrimPrefix(r.server.URL, "http://"))
 	c.open(r.server.URL + "/billing")
 	c.fill("#key", key)
 	c.press("main button")
-	c.sees("Guthaben", "499,")
+	c.sees("Guthaben", "499,", "In 24 Stunden wurde 3-mal aufgeladen", "Nächster Versuch:")
 	c.shoot("de-overview")
 	for _, place := range []string{"usage", "calls", "statement", "add-credits?package=1000", "invoices", "details", "notices", "keys"} {
 		c.open(r.server.URL + "/billing/" + place)

@@ -268,6 +268,48 @@ func TestTopUp(t *testing.T) {
 	}
 }
 
+// What is wrong with the top-up is told where it is set and on the overview, with what can be done about it.
+func TestTopUpTrouble(t *testing.T) {
+	r, b := signedIn(t)
+	at := r.clock().Add(time.Hour)
+	acme, _ := r.people.Account("acme")
+	when := at.In(acme.Location).Format("15:04")
+	set := ledger.TopUp{Account: "acme", Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2}
+	for _, c := range []struct {
+		name string
+		set  func(*ledger.TopUp)
+		want string // empty: nothing
+	}{
+		{"nothing", func(u *ledger.TopUp) { u.NotBefore = r.clock().Add(-time.Minute) }, ""},
+		{"declined", func(u *ledger.TopUp) { u.Problem, u.NotBefore = "Your card was declined.", at },
+			"De laatste opwaardering is mislukt: Uw kaart is geweigerd. Volgende poging: "},
+		{"waits", func(u *ledger.TopUp) { u.NotBefore = at }, `role="status"> Volgende poging: `},
+		{"to confirm", func(u *ledger.TopUp) {
+			u.Problem, u.PayURL = "Your bank asks you to confirm the payment.", "https://pay.example.com/1"
+		}, `mislukt: Uw bank vraagt u de betaling te bevestigen. <a href="https://pay.example.com/1" rel="noreferrer">Nu betalen</a></p>`},
+		{"turned off", func(u *ledger.TopUp) {
+			u.Enabled, u.Problem, u.NotBefore = false, "It was turned off, since a payment was given back. You can turn it on again.", at
+		}, "mislukt: Het is uitgezet, omdat een betaling is terugbetaald. U kunt het weer aanzetten.</p>"},
+	} {
+		now := set
+		c.set(&now)
+		r.shop.topUps["acme"] = now
+		b.lang = "nl"
+		for _, place := range []string{"/billing", "/billing/add-credits"} {
+			got := b.get(place)
+			got.shows(t, http.StatusOK, c.want)
+			if told := strings.Count(got.body, "Volgende poging") + strings.Count(got.body, "mislukt"); told > 0 != (c.want != "") {
+				t.Errorf("%s: %s tells %d times of trouble", c.name, place, told)
+			}
+			if strings.HasSuffix(c.want, "poging: ") && !strings.Contains(got.body, ", "+when+".</p>") {
+				t.Errorf("%s: %s does not say when: %s", c.name, place, got.body)
+			}
+		}
+	}
+	b.get("/billing").shows(t, http.StatusOK, `<a href="/billing/add-credits#top-up">Wijzigen<span class="hidden">: Automatisch opwaarderen</span></a>`,
+		`<a href="/billing/notices">Wijzigen<span class="hidden">: Melding</span></a>`)
+}
+
 // What is open can be paid; nothing else leads to a payment page.
 func TestInvoices(t *testing.T) {
 	r, b := signedIn(t)

@@ -95,12 +95,13 @@ func (p *Page) numbers(id string) map[string]string {
 
 // overviewData is what the overview shows.
 type overviewData struct {
-	Now    holdings
-	Month  ledger.Sum
-	Start  time.Time // of the month
-	Moves  []move
-	Alerts *ledger.Alerts // nil: not available here
-	TopUp  *ledger.TopUp  // nil: not available here
+	Now     holdings
+	Month   ledger.Sum
+	Start   time.Time // of the month
+	Moves   []move
+	Alerts  *ledger.Alerts // nil: not available here
+	TopUp   *ledger.TopUp  // nil: not available here
+	Trouble *trouble       // with it; nil: none
 }
 
 // move is a grant or a charged call.
@@ -152,7 +153,7 @@ func (p *Page) overview(v *visit) error {
 		if err != nil {
 			return err
 		}
-		d.TopUp = &t
+		d.TopUp, d.Trouble = &t, p.trouble(v, &t)
 	}
 	return v.render(http.StatusOK, "overview", "overview", &d)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/sync/ledger"
@@ -28,8 +29,26 @@ type shopData struct {
 
 type topUpData struct {
 	form
-	Now  ledger.TopUp
-	Card string // empty: none is saved
+	Trouble *trouble // nil: the last one worked
+	Card    string   // empty: none is saved
+}
+
+// trouble is what is wrong with the top-up, and how it goes on.
+type trouble struct {
+	Problem sentence  // nil: nothing, but the next one waits
+	PayURL  string    // where the customer can pay what failed; empty: nowhere
+	Next    time.Time // attempt; zero: at once, or none
+}
+
+func (p *Page) trouble(v *visit, t *ledger.TopUp) *trouble {
+	x := trouble{Problem: v.lang.say(t.Problem), PayURL: t.PayURL}
+	if t.Enabled && t.NotBefore.After(p.cfg.Now()) {
+		x.Next = t.NotBefore.In(location(v.account))
+	}
+	if x.Problem == nil && x.Next.IsZero() {
+		return nil
+	}
+	return &x
 }
 
 // typedUnits names an amount of credit as forms hold it.
@@ -93,7 +112,7 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		if err != nil {
 			return err
 		}
-		d.TopUp = &topUpData{Now: t, form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
+		d.TopUp = &topUpData{Trouble: p.trouble(v, &t), form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
 		if t.Enabled {
 			d.TopUp.Values["enabled"] = "on"
 		}
@@ -264,7 +283,7 @@ func (p *Page) setTopUp(v *visit) error {
 		return err
 	}
 	v.allowPayment()
-	x := &topUpData{Now: t, form: v.typed("enabled", "below", "credits", "max_per_day", "consent")}
+	x := &topUpData{Trouble: p.trouble(v, &t), form: v.typed("enabled", "below", "credits", "max_per_day", "consent")}
 	d := &shopData{form: form{Values: map[string]string{"package": "", "credits": ""}}, TopUp: x}
 	if err := p.fillShop(v, d); err != nil {
 		return err
