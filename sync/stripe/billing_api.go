@@ -23,8 +23,7 @@ func (s *Service) BillingRoutes(d *Desk) []Route {
 			return http.StatusOK, viewBilling(&b, a), err
 		}),
 		{Method: http.MethodPut, Path: "/api/v1/billing", Write: true, Serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.putBilling(w, r, d) })},
-		// Whoever is suspended may still have it removed.
-		s.resource(http.MethodDelete, "/api/v1/billing/card", false, s.deleteCard),
+		s.resource(http.MethodDelete, "/api/v1/billing/card", true, s.deleteCard),
 	}
 }
 

@@ -102,6 +102,10 @@ func (s pageShop) SetTopUp(ctx context.Context, t ledger.TopUp) error {
 	return away(err)
 }
 
+func (s pageShop) ForgetCard(ctx context.Context, account string) error {
+	return away(s.a.shop.ForgetCard(ctx, account))
+}
+
 func (s pageShop) Invoices(ctx context.Context, account string, limit, offset int) ([]ledger.Invoice, int64, error) {
 	return s.a.shop.Invoices(ctx, account, limit, offset)
 }

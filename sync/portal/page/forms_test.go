@@ -268,6 +268,29 @@ func TestTopUp(t *testing.T) {
 	}
 }
 
+// The saved card is removed on a second thought, and only while there is one.
+func TestCardRemoved(t *testing.T) {
+	r, b := signedIn(t)
+	const remove = "/billing/card/remove"
+	if got := b.get("/billing/add-credits"); strings.Contains(got.body, remove) {
+		t.Error("a card that is not saved can be removed")
+	}
+	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Card: "pm_1", CardName: "visa 4242"}
+	r.shop.topUps["acme"] = ledger.TopUp{Account: "acme", Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit}
+	b.get("/billing/add-credits").shows(t, http.StatusOK, "visa 4242 is removed here and at our payment provider", remove)
+	r.shop.reject = ledger.ErrUnavailable
+	b.post("/billing/add-credits", remove).shows(t, http.StatusServiceUnavailable, "")
+	r.shop.reject = nil
+	if r.shop.billing["acme"].Card == "" {
+		t.Error("removed while the payment provider is away")
+	}
+	b.post("/billing/add-credits", remove).to(t, "/billing/add-credits?done=card-removed#top-up")
+	b.get("/billing/add-credits?done=card-removed").shows(t, http.StatusOK, "The card is removed.", "No card is saved yet.")
+	if now := r.shop.topUps["acme"]; r.shop.billing["acme"].Card != "" || now.Enabled {
+		t.Errorf("billing details are %+v, the top-up is %+v", r.shop.billing["acme"], now)
+	}
+}
+
 // What is wrong with the top-up is told where it is set and on the overview, with what can be done about it.
 func TestTopUpTrouble(t *testing.T) {
 	r, b := signedIn(t)

@@ -117,6 +117,8 @@ type Shop interface {
 type TopUps interface {
 	TopUp(ctx context.Context, account string) (ledger.TopUp, error) // never set: the zero one
 	SetTopUp(ctx context.Context, t ledger.TopUp) error
+	// ForgetCard removes the saved card, and turns the top-up off with it.
+	ForgetCard(ctx context.Context, account string) error
 }
 
 // Invoices are those of purchases. Errors: ledger.ErrNotFound (another account's too), ErrUnavailable.

@@ -189,7 +189,7 @@ type shown struct {
 
 // dones are what may be said after a redirection.
 var dones = map[string]string{"out": "done.out", "details": "done.details", "alerts": "done.alerts", "webhook": "done.webhook", "webhook-off": "done.webhook_off",
-	"sent": "done.sent", "top-up": "done.top_up", "top-up-off": "done.top_up_off", "revoked": "done.revoked"}
+	"sent": "done.sent", "top-up": "done.top_up", "top-up-off": "done.top_up_off", "card-removed": "done.card_removed", "revoked": "done.revoked"}
 
 // render answers with a page; here names its place in the navigation.
 func (v *visit) render(status int, name, here string, data any) error {

@@ -111,7 +111,7 @@ var unsaid = map[string]string{
 
 // unmet are sentences of other files that no customer meets on the page either.
 var unmet = []string{
-	"Give " + gap + " or " + gap + ", not both.", "Say how much: " + gap + " or " + gap + ".", "Amounts have two decimals at most.", // the page asks for minutes
+	"Give " + gap + " or " + gap + ", not both.", "Say how much: amount_minutes or amount_eur.", "Amounts have two decimals at most.", // the page asks for minutes
 	"Write a plain decimal number, such as 500 or 34.90.", "Write a plain decimal number with two decimals at most.", // the page writes it
 }
 

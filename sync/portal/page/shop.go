@@ -24,7 +24,6 @@ type shopData struct {
 	Units   credit.Units
 	TopUp   *topUpData
 	Billing *ledger.Billing // nil: not available here
-	Active  bool
 }
 
 type topUpData struct {
@@ -93,7 +92,7 @@ func status(f *form) int {
 
 // fillShop adds what does not depend on the choice.
 func (p *Page) fillShop(v *visit, d *shopData) (err error) {
-	d.Shop, d.Active = p.cfg.Shop != nil, true
+	d.Shop = p.cfg.Shop != nil
 	if d.Shop {
 		if d.Offer, err = p.cfg.Shop.Offer(v.ctx, v.account.ID); err != nil {
 			return err
@@ -315,6 +314,17 @@ func (p *Page) setTopUp(v *visit) error {
 		return v.redirect(Path + "/add-credits?done=top-up#top-up")
 	}
 	return v.redirect(Path + "/add-credits?done=top-up-off#top-up")
+}
+
+// removeCard takes back that the saved card may be charged.
+func (p *Page) removeCard(v *visit) error {
+	if p.cfg.TopUps == nil {
+		return errMissing
+	}
+	if err := p.cfg.TopUps.ForgetCard(v.ctx, v.account.ID); err != nil {
+		return err
+	}
+	return v.redirect(Path + "/add-credits?done=card-removed#top-up")
 }
 
 // amount reads a field of credit that has to be above zero.

@@ -134,6 +134,18 @@ func (s *shop) SetTopUp(_ context.Context, t ledger.TopUp) error {
 	return nil
 }
 
+func (s *shop) ForgetCard(_ context.Context, account string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reject != nil {
+		return s.reject
+	}
+	b, t := s.billing[account], s.topUps[account]
+	b.Card, b.CardName, t.Enabled = "", "", false
+	s.billing[account], s.topUps[account] = b, t
+	return nil
+}
+
 func (s *shop) Invoices(_ context.Context, account string, limit, offset int) ([]ledger.Invoice, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
