@@ -2,10 +2,13 @@ package stripe_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
 	"github.com/hmsovereign/ringfence/sync/stripe"
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
@@ -95,6 +98,52 @@ func (r *rig) detach(card string) {
 	check(r.t, err)
 	check(r.t, resp.Body.Close())
 	r.keeps(card, false)
+}
+
+// The card is replaced, or removed, at the moment that a top-up charges it: the newer one pays that, or none does.
+func TestCardGoneWhileCharged(t *testing.T) {
+	for name, removed := range map[string]bool{"replaced": false, "removed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			var once sync.Once
+			var meanwhile func()
+			s, _ := r.start(func(c *stripe.Config) {
+				c.Transport = before{r.next, "/v1/invoices/*/pay", func() { once.Do(func() { meanwhile() }) }}
+			})
+			acme, old := r.saved(s, "acme", stripefake.CardVisa)
+			meanwhile = func() {
+				if removed {
+					check(t, s.ForgetCard(context.Background(), acme))
+					return
+				}
+				made := r.buy(s, acme, 100)
+				check(t, r.fake.PayWith(made.Purchase.Session, stripefake.Payment{Card: stripefake.CardMastercard, Proven: true}))
+				services.Eventually(t, patience, func() error {
+					b, err := r.ledger.Billing(context.Background(), acme)
+					if err == nil && b.Card == old {
+						err = errors.New("the older card is kept still")
+					}
+					return err
+				})
+				r.detach(old)
+			}
+			_, err := s.SetTopUp(t.Context(), acme, stripe.TopUpChange{Enabled: true, Below: 500 * minute, Units: 1000 * minute})
+			check(t, err)
+			if removed {
+				r.until(acme, func(u ledger.TopUp) bool { return !u.Enabled })
+				r.closed(acme)
+				r.charged(1)
+			} else {
+				r.spendable(acme, 1200*minute)
+				r.charged(3)
+			}
+			if u, err := s.TopUp(t.Context(), acme); err != nil || u.Declined != 0 || u.Problem != "" || u.Enabled == removed {
+				t.Errorf("top-up is %+v, %v", u, err)
+			}
+			r.keeps(old, false)
+		})
+	}
 }
 
 // A newer card takes the place of an older one, which is kept nowhere any more, and of its declines.

@@ -249,7 +249,7 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 	if who.Card == "" {
 		return s.declined(ctx, p, v, "There is no saved card any more.", "no card")
 	}
-	key := stepKey(p.ID, "pay")
+	key := stepKey(p.ID, "pay:"+who.Card) // with another card it is another request
 	_, err = anew(s.cfg.Now(), key, func(now string) (*stripe.Invoice, error) {
 		if now != key {
 			if unpaid, err := s.unpaid(ctx, v.ID); err != nil || !unpaid {
@@ -275,6 +275,9 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 		}
 		if now, found := s.ledger.Purchase(ctx, p.ID); found != nil || now.State == ledger.PurchasePaid {
 			return found
+		}
+		if now, read := s.billing(ctx, p.Account); read != nil || now.Card != who.Card { // which took this one's place at Stripe, too
+			return errors.Join(translate("pay the invoice of a top-up with the card before", err), read)
 		}
 		return s.declined(ctx, p, v, "Your card could not be charged.", translate("pay", err).Error())
 	case p.Attempts > topUpTries:
