@@ -12,6 +12,14 @@ import (
 	"github.com/hmsovereign/ringfence/config"
 )
 
+// redisTimeout is how long Redis may take. An embedded one is this very process: slow is busy, not away.
+func redisTimeout(c *config.Config, embedded bool) time.Duration {
+	if embedded {
+		return max(c.Redis.Timeout, 10*time.Second)
+	}
+	return c.Redis.Timeout
+}
+
 // openRedis gives the client of the configured Redis, or of one inside this
 // process where none is configured.
 func openRedis(c *config.Config) (redis.UniversalClient, *miniredis.Miniredis, error) {
@@ -29,12 +37,8 @@ func openRedis(c *config.Config) (redis.UniversalClient, *miniredis.Miniredis, e
 		}
 		url = "redis://" + mini.Addr() + "/0"
 	}
-	timeout := c.Redis.Timeout
-	if mini != nil {
-		timeout = max(timeout, 5*time.Second) // it is this very process: slow is busy, not away
-	}
 	rdb, err := balance.Dial(balance.DialConfig{URL: url, Username: c.Redis.Username, Password: c.Redis.Password.Reveal(),
-		PoolSize: c.Redis.PoolSize, Timeout: timeout})
+		PoolSize: c.Redis.PoolSize, Timeout: redisTimeout(c, mini != nil)})
 	if err != nil {
 		if mini != nil {
 			mini.Close()

@@ -33,7 +33,7 @@ func authorizerSettings(c *config.Config) (authz.Settings, error) {
 }
 
 func balanceConfig(c *config.Config, embedded bool) balance.Config {
-	return balance.Config{Partitions: c.Redis.Partitions, Embedded: embedded, Timeout: max(c.Redis.Timeout, time.Second), RejectedPerMinute: orNone(c.Calls.RejectedPerMinute)}
+	return balance.Config{Partitions: c.Redis.Partitions, Embedded: embedded, Timeout: max(redisTimeout(c, embedded), time.Second), RejectedPerMinute: orNone(c.Calls.RejectedPerMinute)}
 }
 
 func hookConfig(c *config.Config) hook.Config {
