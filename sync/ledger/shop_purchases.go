@@ -256,7 +256,7 @@ func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Pu
 			}
 		}
 		if first && p.SaveCard && pay.Card != "" {
-			if err := tx.newCard(ctx, p.Account, &pay); err != nil {
+			if err := tx.newCard(ctx, &p, &pay); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,21 +81,11 @@ func (tx *Tx) giveUpAwaiting(ctx context.Context, account, why string) error {
 	return tx.putPurchase(ctx, &p)
 }
 
-// ForgetCard has an account keep a card no more, and turns its auto top-up off, which cannot do without. It does nothing
-// if the account has another card by now. Errors: ErrNotFound (the account).
-func (l *Ledger) ForgetCard(ctx context.Context, account, card string) error {
+// WithdrawCard turns an account's auto top-up off, since the customer has taken back that the card may be charged. What
+// went wrong before is forgotten, and a payment that waits for the customer is given up. Errors: ErrNotFound (the account).
+func (l *Ledger) WithdrawCard(ctx context.Context, account string) error {
 	err := l.Update(ctx, func(tx *Tx) error {
 		if _, err := tx.lockTotals(ctx, account); err != nil {
-			return err
-		}
-		b, err := one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
-		if errors.Is(err, ErrNotFound) || err == nil && (b.Card != card || card == "") {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := tx.c.Exec(ctx, tx.sql.CardPut, account, "", "", tx.l.timestamp()); err != nil {
 			return err
 		}
 		t, err := one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
@@ -111,24 +102,46 @@ func (l *Ledger) ForgetCard(ctx context.Context, account, card string) error {
 		}
 		return tx.giveUpAwaiting(ctx, account, "the customer has removed the card")
 	})
+	return wrap(fmt.Sprintf("withdraw the card of account %q", account), err)
+}
+
+// ForgetCard has an account keep no card of those that are gone. Errors: ErrNotFound (the account).
+func (l *Ledger) ForgetCard(ctx context.Context, account string, gone ...string) error {
+	err := l.Update(ctx, func(tx *Tx) error {
+		if _, err := tx.lockTotals(ctx, account); err != nil {
+			return err
+		}
+		b, err := one(ctx, tx.c, tx.sql.Billing, []any{account}, readBilling)
+		if errors.Is(err, ErrNotFound) || err == nil && (b.Card == "" || !slices.Contains(gone, b.Card)) {
+			return nil
+		}
+		if err == nil {
+			_, err = tx.c.Exec(ctx, tx.sql.CardPut, account, "", "", tx.l.timestamp())
+		}
+		return err
+	})
 	return wrap(fmt.Sprintf("forget the card of account %q", account), err)
 }
 
-// newCard has an account keep the card of a payment. A top-up that was put off since the card before was declined is
-// tried with it at once.
-func (tx *Tx) newCard(ctx context.Context, account string, pay *Payment) error {
-	if _, err := tx.c.Exec(ctx, tx.sql.CardPut, account, pay.Card, pay.CardName, tx.l.timestamp()); err != nil {
+// newCard has an account keep the card that paid for a purchase, unless a later one's is kept. A top-up that was put off
+// since the card before was declined is tried with it at once.
+func (tx *Tx) newCard(ctx context.Context, p *Purchase, pay *Payment) error {
+	newer, err := one(ctx, tx.c, tx.sql.CardNewer, []any{p.Account, p.CreatedAt}, column[int64])
+	if err != nil || newer > 0 {
 		return err
 	}
-	t, err := one(ctx, tx.c, tx.sql.TopUp, []any{account}, readTopUp)
-	if errors.Is(err, ErrNotFound) || err == nil && (t.Declined == 0 || t.PayURL != "") {
+	if _, err := tx.c.Exec(ctx, tx.sql.CardPut, p.Account, pay.Card, pay.CardName, tx.l.timestamp()); err != nil {
+		return err
+	}
+	t, err := one(ctx, tx.c, tx.sql.TopUp, []any{p.Account}, readTopUp)
+	if errors.Is(err, ErrNotFound) || err == nil && (!t.Enabled || t.Declined == 0 || t.PayURL != "") {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	t.forget()
-	return tx.putTopUp(ctx, account, &t)
+	return tx.putTopUp(ctx, p.Account, &t)
 }
 
 // forget makes as if nothing had gone wrong before.

@@ -23,7 +23,8 @@ func (s *Service) BillingRoutes(d *Desk) []Route {
 			return http.StatusOK, viewBilling(&b, a), err
 		}),
 		{Method: http.MethodPut, Path: "/api/v1/billing", Write: true, Serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.putBilling(w, r, d) })},
-		s.resource(http.MethodDelete, "/api/v1/billing/card", true, s.deleteCard),
+		// Whoever is suspended may still take it back that the card is charged.
+		s.resource(http.MethodDelete, "/api/v1/billing/card", false, s.deleteCard),
 	}
 }
 

@@ -448,7 +448,7 @@ func TestBillingAPI(t *testing.T) {
 	deskMust(t, err)
 	mux := http.NewServeMux()
 	for _, route := range s.BillingRoutes(r.desk) {
-		if (route.Method == http.MethodPut) != route.Write {
+		if (route.Method == http.MethodPut) != route.Write { // a suspended account may remove its card
 			t.Errorf("%s %s: write is %v", route.Method, route.Path, route.Write)
 		}
 		mux.Handle(route.Method+" "+route.Path, route.Serve)

@@ -11,9 +11,10 @@ import (
 	"github.com/hmsovereign/ringfence/authz"
 )
 
-// ForgetCard takes an account's saved card off its customer at Stripe, where it can be charged no more, then forgets it
-// and turns the auto top-up off. Without a saved card it does nothing.
-// Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrUnavailable; it may be repeated.
+// ForgetCard takes back that an account's saved card may be charged. First the auto top-up is turned off, then the cards
+// that Stripe keeps for the customer are taken off it, then the ledger forgets the saved one: whatever comes between, it is
+// not charged, and a repetition does the rest. Without a saved card it does nothing.
+// Errors: ErrNotConfigured, ErrUnavailable, ErrRefused, ledger.ErrUnavailable.
 func (s *Service) ForgetCard(ctx context.Context, account string) error {
 	if s.api == nil {
 		return ErrNotConfigured
@@ -22,14 +23,41 @@ func (s *Service) ForgetCard(ctx context.Context, account string) error {
 	if err != nil || b.Card == "" {
 		return err
 	}
-	if err := s.detach(ctx, b.Card); err != nil {
+	if err := s.ledger.WithdrawCard(ctx, account); err != nil {
+		return err
+	}
+	gone, err := s.detachAll(ctx, b.Customer)
+	if err != nil {
 		return fmt.Errorf("remove the card of account %q: %w", account, err)
 	}
-	if err := s.ledger.ForgetCard(ctx, account, b.Card); err != nil {
+	// Stripe has none any more: the ledger is told even if the customer has gone away meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
+	if err := s.ledger.ForgetCard(ctx, account, append(gone, b.Card)...); err != nil {
 		return err
 	}
 	s.log.Info("saved card removed", logAccount, account)
 	return nil
+}
+
+// detachAll takes all cards off a customer, those that others have taken the place of, too, and tells which they were.
+func (s *Service) detachAll(ctx context.Context, customer string) (gone []string, err error) {
+	if customer == "" {
+		return nil, nil
+	}
+	list := s.api.cards.List(&stripe.PaymentMethodListParams{ListParams: all(ctx), Customer: stripe.String(customer), Type: stripe.String("card")})
+	for list.Next() {
+		gone = append(gone, list.PaymentMethod().ID)
+	}
+	if err := unlessMissing(translate("list the cards of customer "+customer, list.Err())); err != nil {
+		return nil, err
+	}
+	for _, card := range gone {
+		if err := s.detach(ctx, card); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
 }
 
 // detach takes a card off its customer (docs.stripe.com/api/payment_methods/detach); one that is off already is no error.
@@ -55,14 +83,17 @@ func unlessMissing(err error) error {
 	return err
 }
 
-// replaced takes the card off its customer that a newer one has taken the place of. If that fails it stays there unused.
-func (s *Service) replaced(ctx context.Context, account, was string) {
+// spare takes a card off its customer that another is kept instead of. If that fails it stays there unused, until the
+// customer removes the other.
+func (s *Service) spare(ctx context.Context, account string, cards ...string) {
 	b, err := s.billing(ctx, account)
-	if err == nil && b.Card != was {
-		err = s.detach(ctx, was)
+	for _, card := range cards {
+		if err == nil && card != "" && card != b.Card {
+			err = s.detach(ctx, card)
+		}
 	}
 	if err != nil {
-		s.log.Warn("a card that another has taken the place of is kept at Stripe", logAccount, account, "card", was, logError, err)
+		s.log.Warn("a card that another is kept instead of stays at Stripe", logAccount, account, logError, err)
 	}
 }
 

@@ -87,8 +87,8 @@ func (s *Service) paid(ctx context.Context, p ledger.Purchase, pay ledger.Paymen
 		s.log.Info("credit bought", logAccount, p.Account, logPurchase, p.ID, logUnits, int64(p.Units), "payment", pay.Intent)
 	}
 	s.cfg.Apply(ctx, p.Account)
-	if first && was.Card != "" {
-		s.replaced(ctx, p.Account, was.Card)
+	if first && p.SaveCard {
+		s.spare(ctx, p.Account, was.Card, pay.Card)
 	}
 	return nil
 }

@@ -215,26 +215,29 @@ func TestCustomerDeletedByEvent(t *testing.T) {
 func TestPDFAddressIsSecret(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	s, _ := r.start(func(c *stripe.Config) { c.Transport = noPDF{r.next} })
+	s, _ := r.start(func(c *stripe.Config) { c.Transport = dead{r.next, "/pdf"} })
 	acme, _ := r.saved(s, "acme", stripefake.CardVisa)
 	page, _, err := s.Invoices(t.Context(), acme, 1, 0)
 	check(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, _, err = s.PDF(ctx, acme, page[0].ID)
-	if !errors.Is(err, stripe.ErrUnavailable) || strings.Contains(err.Error(), "/i/") || !strings.Contains(err.Error(), errNoPDF.Error()) {
+	if !errors.Is(err, stripe.ErrUnavailable) || strings.Contains(err.Error(), "/i/") || !strings.Contains(err.Error(), errDead.Error()) {
 		t.Errorf("error is %v", err)
 	}
 }
 
-// noPDF is a network that PDFs do not come through.
-type noPDF struct{ next http.RoundTripper }
+// dead is a network that what is asked for under a path with this end does not come through.
+type dead struct {
+	next http.RoundTripper
+	end  string
+}
 
-var errNoPDF = errors.New("the line is dead")
+var errDead = errors.New("the line is dead")
 
-func (x noPDF) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(req.URL.Path, "/pdf") {
-		return nil, errNoPDF
+func (x dead) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(req.URL.Path, x.end) {
+		return nil, errDead
 	}
 	return x.next.RoundTrip(req)
 }

@@ -247,6 +247,9 @@ func (s *Service) charge(ctx context.Context, p *ledger.Purchase, v *stripe.Invo
 		return err
 	}
 	if who.Card == "" {
+		if off, err := s.calledOff(ctx, p); off || err != nil {
+			return err // the customer has just removed it
+		}
 		return s.declined(ctx, p, v, "There is no saved card any more.", "no card")
 	}
 	key := stepKey(p.ID, "pay:"+who.Card) // with another card it is another request

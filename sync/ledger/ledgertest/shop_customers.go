@@ -56,12 +56,14 @@ func testKeptCards(t *testing.T, l *ledger.Ledger) {
 func testForgottenCards(t *testing.T, l *ledger.Ledger) {
 	ctx := t.Context()
 	a := account(t, l)
+	want(t, l.WithdrawCard(ctx, "nobody"), ledger.ErrNotFound)
 	want(t, l.ForgetCard(ctx, "nobody", "pm_1"), ledger.ErrNotFound)
+	must(t, l.WithdrawCard(ctx, a))
 	must(t, l.ForgetCard(ctx, a, "pm_1"))
-	save := func(card string) {
+	save := func(card string, at time.Time) {
 		t.Helper()
 		p := purchase(a)
-		p.SaveCard = true
+		p.SaveCard, p.CreatedAt = true, at
 		p, err := l.AddPurchase(ctx, p)
 		must(t, err)
 		paid := payment(p.ID.String())
@@ -78,25 +80,39 @@ func testForgottenCards(t *testing.T, l *ledger.Ledger) {
 		must(t, err)
 		return u
 	}
-	save("pm_1")
+	change := func(change func(*ledger.TopUp)) {
+		t.Helper()
+		_, err := l.ChangeTopUp(ctx, a, func(u *ledger.TopUp) error { change(u); return nil })
+		must(t, err)
+	}
+	save("pm_1", noon)
 	set := ledger.TopUp{Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit, MaxPerDay: 2}
 	_, err := l.SetTopUp(ctx, a, set)
 	must(t, err)
 
-	// A newer card is tried at once, whatever became of the older one.
-	_, err = l.ChangeTopUp(ctx, a, func(u *ledger.TopUp) error { u.Decline(time.Now(), "declined"); return nil })
-	must(t, err)
-	save("pm_2")
+	// A newer card is tried at once, whatever became of the older one, which comes too late.
+	change(func(u *ledger.TopUp) { u.Decline(time.Now(), "declined") })
+	save("pm_0", noon.Add(-time.Second))
+	if u := now("pm_1"); u.Declined != 1 {
+		t.Errorf("top-up is %+v", u)
+	}
+	save("pm_2", noon.Add(time.Second))
 	if u := now("pm_2"); !u.Enabled || u.Declined != 0 || u.Problem != "" || !u.NotBefore.IsZero() {
 		t.Errorf("top-up is %+v", u)
 	}
-	must(t, l.ForgetCard(ctx, a, "pm_1")) // too late
-	must(t, l.ForgetCard(ctx, a, ""))
+	must(t, l.ForgetCard(ctx, a, "pm_1", ""))
 	if u := now("pm_2"); !u.Enabled {
+		t.Errorf("top-up is %+v", u)
+	}
+	change(func(u *ledger.TopUp) { u.Enabled, u.Declined, u.Problem = false, 1, "turned off" })
+	save("pm_3", noon.Add(2*time.Second))
+	if u := now("pm_3"); u.Problem != "turned off" {
 		t.Errorf("top-up is %+v", u)
 	}
 
 	// One that waits for the customer is waited for no longer, and its page stays until then.
+	_, err = l.SetTopUp(ctx, a, set)
+	must(t, err)
 	p := purchase(a)
 	p.Kind, p.CreatedAt, p.ExpiresAt = ledger.PurchaseTopUp, time.Time{}, time.Now().Add(time.Hour)
 	p, err = l.AddPurchase(ctx, p)
@@ -105,12 +121,12 @@ func testForgottenCards(t *testing.T, l *ledger.Ledger) {
 		u.Decline(time.Now(), "confirm")
 		u.PayURL = "https://pay.example/i"
 	}))
-	save("pm_3")
-	if u := now("pm_3"); u.PayURL == "" || u.Declined != 1 {
+	save("pm_4", noon.Add(3*time.Second))
+	if u := now("pm_4"); u.PayURL == "" || u.Declined != 1 {
 		t.Errorf("top-up is %+v", u)
 	}
-	must(t, l.ForgetCard(ctx, a, "pm_3"))
-	if u := now(""); u.Enabled || u.Units != set.Units || u.Declined != 0 || u.Problem != "" || u.PayURL != "" {
+	must(t, l.WithdrawCard(ctx, a))
+	if u := now("pm_4"); u.Enabled || u.Units != set.Units || u.Declined != 0 || u.Problem != "" || u.PayURL != "" {
 		t.Errorf("top-up is %+v", u)
 	}
 	p, err = l.Purchase(ctx, p.ID)
@@ -118,6 +134,8 @@ func testForgottenCards(t *testing.T, l *ledger.Ledger) {
 	if !p.TopUpDeclined() {
 		t.Errorf("purchase is %+v", p)
 	}
+	must(t, l.ForgetCard(ctx, a, "pm_3", "pm_4"))
+	now("")
 }
 
 // A new customer is told the account's details, even if whoever made it is gone; a result about a VAT ID outlives what

@@ -129,6 +129,9 @@ SELECT /*=top_up_columns*/ FROM top_ups WHERE account = $1
 -- name: top_ups_enabled
 SELECT /*=top_up_columns*/ FROM top_ups WHERE enabled AND account > $1 AND (not_before IS NULL OR not_before <= $2) ORDER BY account LIMIT $3
 
+-- name: card_newer
+SELECT count(*) FROM purchases WHERE account = $1 AND save_card AND state = 'paid' AND created_at > $2
+
 -- name: card_put
 INSERT INTO billing (account, card, card_name, updated_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (account) DO UPDATE SET card = excluded.card, card_name = excluded.card_name, updated_at = excluded.updated_at
