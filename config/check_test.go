@@ -73,6 +73,7 @@ func TestRules(t *testing.T) {
 		{"Redis partitions none", "redis: {partitions: 0}", "", "redis.partitions", "too small", ""},
 
 		{"Stripe publishable key", "stripe: {key: pk_live_1}", "", "stripe.key", "publishable", "sk_"},
+		{"Stripe key is something else", "stripe: {key: nonsense}", "", "stripe.key", "none of Stripe's", "sk_"},
 		{"Stripe key is a webhook secret", "stripe: {key: whsec_1}", "", "stripe.key", "signing secret", "sk_"},
 		{"Stripe webhook secret is a key", "stripe: {key: sk_1, webhook_secret: sk_2}", "", "stripe.webhook_secret", "API key", "whsec_"},
 		{"Stripe limits crossed", "stripe: {min_micros: 20000000, max_micros: 10000000, packages: []}", "", "stripe.min_micros", "above stripe.max_micros", "lower it"},

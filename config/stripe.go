@@ -39,6 +39,8 @@ func (c checker) stripe() {
 			c.fail("stripe.key", "", "is a publishable key, which can sell nothing", "write the secret (sk_...) or a restricted (rk_...) key")
 		case strings.HasPrefix(key, "whsec_"):
 			c.fail("stripe.key", "", "is a webhook's signing secret", "write the secret (sk_...) or a restricted (rk_...) key")
+		case key != "" && !strings.HasPrefix(key, "sk_") && !strings.HasPrefix(key, "rk_"):
+			c.fail("stripe.key", "", "is none of Stripe's keys", "write the secret (sk_...) or a restricted (rk_...) key")
 		}
 	}
 	if w := s.WebhookSecret.Reveal(); c.sound("stripe.webhook_secret") {

@@ -27,7 +27,11 @@ func (k *checkCmd) Run(c *console) error {
 		if len(problems) == 0 {
 			return err
 		}
-		fmt.Fprintf(c.out, "\n%d problems in the configuration\n", len(problems))
+		many := "s"
+		if len(problems) == 1 {
+			many = ""
+		}
+		fmt.Fprintf(c.out, "\n%d problem%s in the configuration\n", len(problems), many)
 		return errShown
 	}
 	if k.Print {
@@ -49,13 +53,15 @@ func (k *checkCmd) Run(c *console) error {
 	failed := false
 	for _, r := range app.Check(ctx, cfg) {
 		switch {
-		case errors.Is(r.Err, app.ErrNotConfigured):
-			fmt.Fprintf(c.out, "-     %-10s %v\n", r.Name, r.Err)
+		case errors.Is(r.Err, app.ErrNotConfigured), errors.Is(r.Err, app.ErrNotTried):
+			fmt.Fprintf(c.out, "-     %-14s  %v\n", r.Name, r.Err)
 		case r.Err != nil:
 			failed = true
-			fmt.Fprintf(c.out, "FAIL  %-10s %v\n", r.Name, r.Err)
+			fmt.Fprintf(c.out, "FAIL  %-14s  %v\n", r.Name, r.Err)
+		case r.Open:
+			fmt.Fprintf(c.out, "warn  %-14s  %s\n", r.Name, r.Note)
 		default:
-			fmt.Fprintf(c.out, "ok    %-10s %s\n", r.Name, r.Note)
+			fmt.Fprintf(c.out, "ok    %-14s  %s\n", r.Name, r.Note)
 		}
 	}
 	if failed {

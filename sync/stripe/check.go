@@ -17,7 +17,8 @@ import (
 type Finding struct {
 	Name string // stripe key, stripe webhook, stripe secret, stripe tax
 	Note string
-	Err  error // nil: in order
+	Err  error // nil: in order, as far as is known
+	Open bool  // it is not known
 }
 
 // WebhookPath is where Stripe posts its events, on the public listener.
@@ -31,17 +32,17 @@ func Check(ctx context.Context, cfg Config) []Finding {
 	}
 	api := newClient(cfg.Key, cfg.URL, cfg.Transport)
 	note, err := api.checkKey(ctx)
-	out := []Finding{{"stripe key", note, err}}
+	out := []Finding{{Name: "stripe key", Note: note, Err: err}}
 	if err != nil {
 		return out
 	}
 	note, err = api.checkEndpoint(ctx, cfg.PublicURL)
-	out = append(out, Finding{"stripe webhook", note, err})
-	note, err = checkSecret(ctx, &cfg)
-	out = append(out, Finding{"stripe secret", note, err})
+	out = append(out, Finding{Name: "stripe webhook", Note: note, Err: err})
+	note, known, err := checkSecret(ctx, &cfg)
+	out = append(out, Finding{"stripe secret", note, err, !known})
 	if cfg.TaxMode == TaxStripe {
 		note, err = api.checkTax(ctx)
-		out = append(out, Finding{"stripe tax", note, err})
+		out = append(out, Finding{Name: "stripe tax", Note: note, Err: err})
 	}
 	return out
 }
@@ -51,7 +52,7 @@ func (c *client) checkKey(ctx context.Context) (string, error) {
 	if saidOf(err).HTTPStatusCode == http.StatusForbidden && strings.HasPrefix(c.key, "rk_") {
 		err = nil // a restricted key that may not read the account is a key all the same
 	}
-	err = translate("ask Stripe", err)
+	err = translate("the account cannot be read", err)
 	if errors.Is(err, ErrRefused) || errors.Is(err, ErrKey) {
 		err = fmt.Errorf("%w; look at stripe.key (RINGFENCE_STRIPE_KEY)", err)
 	}

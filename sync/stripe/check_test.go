@@ -119,7 +119,7 @@ func TestCheck(t *testing.T) {
 			if f.Err != nil {
 				said = f.Err.Error()
 			}
-			if f.Name == "stripe secret" && (!strings.Contains(f.Note, step.says) || !strings.Contains(said, step.wrong)) || f.Err != nil && step.wrong == "" {
+			if f.Name == "stripe secret" && (!strings.Contains(f.Note, step.says) || !strings.Contains(said, step.wrong) || f.Open != (step.signature == "")) || f.Err != nil && step.wrong == "" {
 				t.Errorf("after a webhook signed with %q: %+v", step.signature, f)
 			}
 		}
@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 	noLedger := cfg
 	noLedger.Ledger = nil
 	for _, f := range stripe.Check(t.Context(), noLedger) {
-		if f.Err != nil {
+		if f.Err != nil || f.Open != (f.Name == "stripe secret") {
 			t.Errorf("without a ledger: %+v", f)
 		}
 	}

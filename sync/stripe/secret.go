@@ -65,27 +65,27 @@ func seen(ctx context.Context, l *ledger.Ledger, secret string) (Seen, error) {
 	return out, nil
 }
 
-// checkSecret tells whether the secret is the endpoint's, as far as that has shown.
-func checkSecret(ctx context.Context, cfg *Config) (string, error) {
+// checkSecret tells whether the secret is the endpoint's, if that has shown.
+func checkSecret(ctx context.Context, cfg *Config) (note string, known bool, err error) {
 	if cfg.WebhookSecret == "" {
-		return "", errors.New("stripe.webhook_secret is not set, so payments are noticed by polling only; set RINGFENCE_STRIPE_WEBHOOK_SECRET")
+		return "", true, errors.New("stripe.webhook_secret is not set, so payments are noticed by polling only; set RINGFENCE_STRIPE_WEBHOOK_SECRET")
 	}
 	var s Seen
-	var err error = ledger.ErrUnavailable
+	err = ledger.ErrUnavailable
 	if cfg.Ledger != nil {
 		s, err = seen(ctx, cfg.Ledger, cfg.WebhookSecret)
 	}
 	switch {
 	case err != nil:
-		return "is set; the ledger, which knows whether webhooks bear its signature, cannot be asked (a running sidecar can: ringfence stripe status)", nil
+		return "is set; whether it is the endpoint's is not known: the ledger, which knows whether webhooks bore its signature, cannot be asked (a running sidecar can: ringfence stripe status)", false, nil
 	case !s.Signed.IsZero() && s.Refused.After(s.Signed):
-		return "", fmt.Errorf("the last webhook with the signature of stripe.webhook_secret came at %s, one with another at %s: unless a stranger sent that, the secret was rolled; take the new one from Stripe's dashboard",
+		return "", true, fmt.Errorf("the last webhook with the signature of stripe.webhook_secret came at %s, one with another at %s: unless a stranger sent that, the secret was rolled; take the new one from Stripe's dashboard",
 			s.Signed.UTC().Format(time.RFC3339), s.Refused.UTC().Format(time.RFC3339))
 	case !s.Signed.IsZero():
-		return "is the endpoint's: a webhook with its signature came at " + s.Signed.UTC().Format(time.RFC3339), nil
+		return "is the endpoint's: a webhook with its signature came at " + s.Signed.UTC().Format(time.RFC3339), true, nil
 	case !s.Refused.IsZero():
-		return "", fmt.Errorf("no webhook has ever borne the signature of stripe.webhook_secret, the last with another came at %s: unless a stranger sent that, take the signing secret of the endpoint from Stripe's dashboard",
+		return "", true, fmt.Errorf("no webhook has ever borne the signature of stripe.webhook_secret, the last with another came at %s: unless a stranger sent that, take the signing secret of the endpoint from Stripe's dashboard",
 			s.Refused.UTC().Format(time.RFC3339))
 	}
-	return "is set; no webhook has come yet that would show whether it is the endpoint's: have Stripe's dashboard send a test event to it", nil
+	return "is set; no webhook has come yet that would show whether it is the endpoint's: have Stripe's dashboard send a test event to it", false, nil
 }

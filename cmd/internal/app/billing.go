@@ -72,21 +72,22 @@ func (a *App) runBilling(ctx context.Context) {
 	<-done
 }
 
-// checkUsage looks at the seller's VAT, and asks Stripe whether the meter can be used, and that nobody is charged by it.
-func checkUsage(ctx context.Context, c *config.Config) []Checked {
+// checkUsage looks at the seller's VAT, and asks Stripe, if it can be asked, whether the meter can be used, and that nobody is
+// charged by it.
+func checkUsage(ctx context.Context, c *config.Config, ask bool) []Checked {
 	if c.Stripe.Key == "" {
 		return nil
 	}
 	note, err := checkSeller(c)
-	out := []Checked{{"vat", note, err}}
-	if !c.Stripe.Usage.Report {
+	out := []Checked{{Name: "vat", Note: note, Err: err}}
+	if !c.Stripe.Usage.Report || !ask {
 		return out
 	}
 	meter, err := openMeter(c)
 	if err == nil {
 		err = meter.Check(ctx)
 	}
-	return append(out, Checked{"stripe meter", "takes events named " + c.Stripe.Usage.Event + ", and has no price", err})
+	return append(out, Checked{Name: "stripe meter", Note: "takes events named " + c.Stripe.Usage.Event + ", and has no price", Err: err})
 }
 
 // accountUsage says whether an account's usage is reported to Stripe, and how far that is.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,10 +35,22 @@ func TestSidecarBills(t *testing.T) {
 	must(t, err)
 	found := func() map[string]error {
 		out := map[string]error{}
-		for _, c := range checkUsage(t.Context(), cfg) {
+		for _, c := range checkUsage(t.Context(), cfg, true) {
 			out[c.Name] = c.Err
 		}
 		return out
+	}
+	if shop, asked := checkShop(t.Context(), cfg); !asked || shop[0].Err != nil {
+		t.Errorf("the shop: %+v", shop)
+	}
+	wrong := *cfg
+	wrong.Stripe.Key = "sk_test_wrong"
+	shop, asked := checkShop(t.Context(), &wrong)
+	if last := shop[len(shop)-1]; asked || len(shop) != 2 || !errors.Is(last.Err, ErrNotTried) {
+		t.Errorf("with a wrong key: %+v", shop)
+	}
+	if usage := checkUsage(t.Context(), &wrong, asked); len(usage) != 1 || usage[0].Name != "vat" {
+		t.Errorf("usage with a wrong key: %+v", usage)
 	}
 	if got := found(); got["stripe meter"] == nil || got["vat"] != nil {
 		t.Errorf("without a meter: %v", got)

@@ -21,17 +21,22 @@ import (
 type Checked struct {
 	Name string
 	Note string
-	Err  error // ErrNotConfigured: there is nothing to check
+	Err  error // ErrNotConfigured, ErrNotTried: there is nothing to say
+	Open bool  // Note says what could not be checked
 }
 
-// ErrNotConfigured marks parts that are left out or embedded.
-var ErrNotConfigured = errors.New("not configured")
+var (
+	// ErrNotConfigured marks parts that are left out or embedded.
+	ErrNotConfigured = errors.New("not configured")
+	// ErrNotTried marks parts that cannot be checked since another is wrong.
+	ErrNotTried = errors.New("not tried")
+)
 
 // Check tries what a sidecar of this configuration would use, changing nothing
 // but a probe in Redis and in the data directory.
 func Check(ctx context.Context, c *config.Config) []Checked {
 	var out []Checked
-	add := func(name, note string, err error) { out = append(out, Checked{name, note, err}) }
+	add := func(name, note string, err error) { out = append(out, Checked{Name: name, Note: note, Err: err}) }
 	err := checkDir(c.DataDir)
 	add("data_dir", c.DataDir, err)
 	note, err := checkRedis(ctx, c)
@@ -45,8 +50,9 @@ func Check(ctx context.Context, c *config.Config) []Checked {
 		}
 		add("tariff", path, err)
 	}
-	out = append(out, checkShop(ctx, c)...)
-	out = append(out, checkUsage(ctx, c)...)
+	shop, asked := checkShop(ctx, c)
+	out = append(out, shop...)
+	out = append(out, checkUsage(ctx, c, asked)...)
 	for _, l := range []struct{ name, addr string }{{"hook", c.Hook.Listen}, {"public", c.Public.Listen}, {"ops", c.Ops.Listen}} {
 		if l.addr == "" {
 			continue

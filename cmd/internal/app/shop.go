@@ -133,24 +133,27 @@ func (a *App) shopAnswer(w http.ResponseWriter, v any, err error) {
 	}
 }
 
-// checkShop asks Stripe whether the settings are right.
-func checkShop(ctx context.Context, c *config.Config) []Checked {
+// checkShop asks Stripe whether the settings are right, and tells whether Stripe can be asked.
+func checkShop(ctx context.Context, c *config.Config) (out []Checked, asked bool) {
 	cfg, err := shopConfig(c)
 	if err != nil {
-		return []Checked{{"stripe", "", err}}
+		return []Checked{{Name: "stripe", Err: err}}, true
 	}
 	if cfg.Key == "" {
-		return []Checked{{"stripe", "", fmt.Errorf("%w: no stripe.key, so nothing is sold", ErrNotConfigured)}}
+		return []Checked{{Name: "stripe", Err: fmt.Errorf("%w: no stripe.key, so nothing is sold", ErrNotConfigured)}}, false
 	}
 	cfg.PublicURL = c.Public.URL.Reveal()
 	if cfg.Ledger = madeLedger(ctx, c); cfg.Ledger != nil {
 		defer cfg.Ledger.Close()
 	}
-	var out []Checked
 	for _, f := range stripe.Check(ctx, cfg) {
-		out = append(out, Checked{f.Name, f.Note, f.Err})
+		out = append(out, Checked{f.Name, f.Note, f.Err, f.Open})
+		asked = asked || f.Err == nil
 	}
-	return out
+	if !asked {
+		out = append(out, Checked{Name: "stripe", Err: fmt.Errorf("%w: webhook, secret, tax and meter, as Stripe could not be asked with this key", ErrNotTried)})
+	}
+	return out, asked
 }
 
 // madeLedger opens the ledger if there is one that can be read now: checkLedger says why not.
