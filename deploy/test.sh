@@ -3,7 +3,7 @@
 #
 #   ./deploy/test.sh                          everything
 #   ./deploy/test.sh ./meter/...              these packages
-#   ./deploy/test.sh -run TestHold -v         arguments go to "go test", after -race -count=1 -timeout 20m
+#   ./deploy/test.sh -run TestHold -v         arguments go to "go test", after -race -count=1 -timeout 40m
 #
 # Needs a Go toolchain, and root or sudo if something is missing (deploy/install.sh --missing tells). Packages are
 # named from the repository's root, wherever the script is called from. A service that is missing fails its tests
@@ -57,7 +57,7 @@ go version
 step lint deploy/lint.sh "${packages[@]}"
 step build go build -buildvcs=false -o /dev/null "${packages[@]}"
 # SQLite is C that was made Go by a program: checks of its pointers take a third of its time under the race detector.
-step test go test -race -gcflags=modernc.org/...=-d=checkptr=0 -count=1 -timeout 20m "${arguments[@]}"
+step test go test -race -gcflags=modernc.org/...=-d=checkptr=0 -count=1 -timeout 40m "${arguments[@]}"
 
 printf '== summary\n'
 printf '%s\n' "${steps[@]}"

@@ -11,7 +11,7 @@ import (
 )
 
 type demoCmd struct {
-	For     time.Duration `placeholder:"20s" help:"End by itself after so long (at least 16s), with a summary whose sums add up."`
+	For     time.Duration `placeholder:"DURATION" help:"End by itself after so long, such as 20s (at least 16s), with a summary whose sums add up. Without it the demo runs until it is interrupted."`
 	Verbose bool          `short:"v" help:"Show the sidecar's own log on standard error."`
 }
 

@@ -59,6 +59,17 @@ func (k *stripeStatusCmd) Run(c *console) error {
 			t.Row("billing details", "", d.Account, "failing", d.Problem)
 			rows++
 		}
+		for _, u := range st.TopUps {
+			state, problem := "off", u.Problem
+			if u.Enabled {
+				state = "on"
+			}
+			if !u.Next.IsZero() {
+				problem += " Next attempt at " + u.Next.UTC().Format(time.RFC3339) + "."
+			}
+			t.Row("top-up", "", u.Account, state, problem)
+			rows++
+		}
 		for _, b := range st.Usage.Wrong {
 			t.Row("usage", b.ID, b.Account, b.State, b.Problem)
 			rows++
@@ -81,7 +92,7 @@ func usageWaits(st *stripe.Status) string {
 		}
 	}
 	if batches == 0 {
-		return "nothing waits to be reported"
+		return "no batch waits"
 	}
 	return fmt.Sprintf("%d seconds in %d batches wait to be reported, the oldest of %s", seconds, batches, oldest.UTC().Format(time.RFC3339))
 }
@@ -169,8 +180,9 @@ type stripeUsageCmd struct {
 // Help is shown by ringfence stripe usage --help.
 func (*stripeUsageCmd) Help() string {
 	return `Of an account, in seconds: what it has talked (settled), what of it is in batches for Stripe (reported), what of those Stripe has
-been seen to have counted (proven), what later records took back, by which the next batches are smaller (owed), and what ended
-while reporting was off. Then the batches that are not proven, and why.
+been seen to have counted (proven), what later records took back, by which the next batches are smaller (owed), what ended while
+reporting was off, and what is in no batch yet: that of an hour is some minutes after it. Then the batches that are not proven,
+and why.
 
   ringfence stripe usage
   ringfence stripe usage acme
@@ -191,7 +203,7 @@ func (k *stripeUsageCmd) Run(c *console) error {
 				c.note("usage is not reported: stripe.key and stripe.usage.report turn it on")
 			}
 			if len(a.Waiting) == 0 {
-				c.note("nothing waits")
+				c.note("no batch waits; an hour's are made some minutes after it")
 				return nil
 			}
 			t := cli.NewTable("state", "batches", "seconds", "oldest hour")
@@ -220,11 +232,14 @@ func (k *stripeUsageCmd) Run(c *console) error {
 		default:
 			f.Add("reporting", "on, once stripe.key and stripe.usage.report are set")
 		}
-		f.Add("settled", a.Totals.Settled)
-		f.Add("reported", a.Totals.Reported)
-		f.Add("proven", a.Totals.Proven)
-		f.Add("owed", a.Totals.Owed)
-		f.Add("not to be reported", a.Totals.Unreported)
+		n := a.Totals
+		for _, line := range []struct {
+			name    string
+			seconds int64
+		}{{"settled", n.Settled}, {"reported", n.Reported}, {"proven", n.Proven}, {"owed", n.Owed}, {"not to be reported", n.Unreported},
+			{"yet to be reported", n.Settled - n.Unreported - n.Reported + n.Owed}} {
+			f.Add(line.name, fmt.Sprintf("%d s", line.seconds))
+		}
 		if len(a.Problems) == 0 {
 			return f
 		}

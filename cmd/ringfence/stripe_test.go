@@ -15,7 +15,7 @@ func TestStripeUsage(t *testing.T) {
 	const queue = `[{"state":"frozen","batches":1,"seconds":16,"oldest_hour":"2025-12-13T13:00:00Z"},{"state":"wrong","batches":1,"seconds":84,"oldest_hour":"2025-12-13T12:00:00Z"}]`
 	const totals = `{"settled_seconds":130,"reported_seconds":100,"proven_seconds":11,"unreported_seconds":35,"owed_seconds":5}`
 	answers := map[string]string{
-		"GET /admin/v1/stripe/status":                      `{"configured":true,"usage":{"waiting":` + queue + `,"wrong":[` + wrong + `]}}`,
+		"GET /admin/v1/stripe/status":                      `{"configured":true,"top_ups_failing":[{"account":"zeta","enabled":true,"problem":"Your card was declined.","next_attempt_at":"2025-12-13T15:00:00Z"}],"usage":{"waiting":` + queue + `,"wrong":[` + wrong + `]}}`,
 		"GET /admin/v1/stripe/usage":                       `{"reporting":true,"waiting":` + queue + `}`,
 		"GET /admin/v1/accounts/acme/usage-reporting":      `{"account":"acme","report":true,"reporting":true,"totals":` + totals + `,"problems":[` + wrong + `]}`,
 		"POST /admin/v1/accounts/acme/usage-reporting/off": `{"account":"acme","report":false,"reporting":true,"totals":` + totals + `,"problems":[]}`,
@@ -36,8 +36,9 @@ func TestStripeUsage(t *testing.T) {
 		want []string
 	}{
 		{"stripe status", []string{"usage", "100 seconds in 2 batches wait to be reported, the oldest of 2025-12-13T12:00:00Z", "rf-acme-20251213T12-1", "acme", "wrong", "91 seconds"}},
+		{"stripe status", []string{"top-up", "zeta", "on", "Your card was declined. Next attempt at 2025-12-13T15:00:00Z."}},
 		{"stripe usage", []string{"frozen", "16", "wrong", "84"}},
-		{"stripe usage acme", []string{"reporting", "on", "settled", "130", "reported", "100", "proven", "11", "owed", "5", "not to be reported", "35",
+		{"stripe usage acme", []string{"reporting", "on", "settled", "130 s", "reported", "100 s", "proven", "11 s", "owed", "5 s", "not to be reported", "35 s", "yet to be reported", "0 s",
 			"2025-12-13T12:00:00Z", "84", "wrong", "2", "91 seconds"}},
 		{"stripe usage acme --report off", []string{"acme", "reporting", "off", "settled", "130"}},
 		{"stripe usage quiet", []string{"once stripe.key", "settled", "0"}},

@@ -358,7 +358,7 @@ func TestTestScript(t *testing.T) {
 	t.Parallel()
 	const (
 		build = "go build -buildvcs=false -o /dev/null "
-		race  = "go test -race -gcflags=modernc.org/...=-d=checkptr=0 -count=1 -timeout 20m "
+		race  = "go test -race -gcflags=modernc.org/...=-d=checkptr=0 -count=1 -timeout 40m "
 	)
 	for name, c := range map[string]struct {
 		env, args []string

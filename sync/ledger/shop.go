@@ -15,7 +15,7 @@ type shopStatements struct {
 	InvoicePut, Invoice, InvoicesOfAccount, InvoicesCount                                                                                   string
 	EventInsert, Event, EventsClaim, EventUpdate, EventsAside, EventsFailing, EventsCount, EventNewest, EventsPrune                         string
 	Mark, MarkClaim, MarkMove                                                                                                               string
-	TopUpPut, TopUp, TopUpsEnabled, CardPut, CardNewer                                                                                      string
+	TopUpPut, TopUp, TopUpsEnabled, TopUpsFailing, CardPut, CardNewer                                                                       string
 }
 
 // VATStatus is what is known of a VAT ID: only a verified one moves the tax to the buyer (reverse charge).

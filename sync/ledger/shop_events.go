@@ -94,7 +94,7 @@ func (l *Ledger) changeEvent(ctx context.Context, id string, change func(*Stripe
 	if errors.Is(err, ErrNotFound) {
 		err = problem(ErrNotFound, "there is no event %q", id)
 	}
-	return wrap("change an event", err)
+	return wrap("event", err)
 }
 
 // PruneEvents forgets events that were worked before a time, and tells how many.

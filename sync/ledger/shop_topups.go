@@ -292,6 +292,16 @@ func (l *Ledger) TopUps(ctx context.Context, after string, limit int) ([]TopUp, 
 	return page, wrap("top-ups", err)
 }
 
+// TopUpsFailing returns up to limit top-ups with a problem, the last that got one first.
+func (l *Ledger) TopUpsFailing(ctx context.Context, limit int) ([]TopUp, error) {
+	var page []TopUp
+	err := l.view(ctx, func(tx *Tx) (err error) {
+		page, err = list(ctx, tx.c, tx.sql.TopUpsFailing, []any{rows(limit)}, readTopUp)
+		return err
+	})
+	return page, wrap("top-ups with a problem", err)
+}
+
 func readTopUp(row Scanner) (TopUp, error) {
 	var t TopUp
 	err := row.Scan(&t.Account, &t.Enabled, &t.Below, &t.Units, &t.MaxPerDay, &t.Declined, &t.NotBefore, &t.Problem, &t.PayURL, &t.UpdatedAt)

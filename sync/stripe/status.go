@@ -40,6 +40,15 @@ type DetailsLine struct {
 	Due      time.Time `json:"due_at,omitzero"`
 }
 
+// TopUpLine is an account whose automatic top-up does not work as it was set.
+type TopUpLine struct {
+	Account  string    `json:"account"`
+	Enabled  bool      `json:"enabled"`
+	Problem  string    `json:"problem"` // as the customer reads it
+	Declined int64     `json:"declined"`
+	Next     time.Time `json:"next_attempt_at,omitzero"`
+}
+
 // UsageLine is a batch of usage as an operator sees it.
 type UsageLine struct {
 	ID       string    `json:"id"` // the event's identifier
@@ -77,6 +86,7 @@ type Status struct {
 	Failing   []EventLine    `json:"failing"`
 	Suspicion []PurchaseLine `json:"purchases_aside"`
 	Details   []DetailsLine  `json:"billing_details_failing"`
+	TopUps    []TopUpLine    `json:"top_ups_failing"`
 	Usage     struct {
 		Waiting []ledger.UsageQueue `json:"waiting"` // to be sent or proven, by state
 		Wrong   []UsageLine         `json:"wrong"`   // Stripe holds something else
@@ -88,7 +98,7 @@ const statusLines = 100
 // Status says how the shop is, from the ledger alone. Errors: ledger.ErrUnavailable.
 func (s *Service) Status(ctx context.Context) (Status, error) {
 	st := Status{Configured: s.api != nil, Webhook: s.cfg.WebhookSecret != "", APIVersion: APIVersion, TaxMode: s.cfg.TaxMode,
-		Aside: []EventLine{}, Failing: []EventLine{}, Suspicion: []PurchaseLine{}, Details: []DetailsLine{}}
+		Aside: []EventLine{}, Failing: []EventLine{}, Suspicion: []PurchaseLine{}, Details: []DetailsLine{}, TopUps: []TopUpLine{}}
 	n, err := s.ledger.ShopCounts(ctx)
 	if err != nil {
 		return st, err
@@ -122,6 +132,17 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 	details, err := s.ledger.BillingFailing(ctx, statusLines)
 	for _, d := range details {
 		st.Details = append(st.Details, DetailsLine{Account: d.Account, Problem: d.Problem, Attempts: d.Attempts, Due: d.DueAt})
+	}
+	if err != nil {
+		return st, err
+	}
+	failed, err := s.ledger.TopUpsFailing(ctx, statusLines)
+	for _, t := range failed {
+		line := TopUpLine{Account: t.Account, Enabled: t.Enabled, Problem: t.Problem, Declined: t.Declined}
+		if t.Enabled && t.NotBefore.After(s.cfg.Now()) {
+			line.Next = t.NotBefore
+		}
+		st.TopUps = append(st.TopUps, line)
 	}
 	if err != nil {
 		return st, err

@@ -99,6 +99,9 @@ func TestTopUpDeclined(t *testing.T) {
 	if wait := time.Until(u.NotBefore); wait < 50*time.Minute || wait > 70*time.Minute || u.Problem == "" || !u.Enabled {
 		t.Errorf("top-up is %+v", u)
 	}
+	if st, err := s.Status(t.Context()); err != nil || len(st.TopUps) != 1 || st.TopUps[0] != (stripe.TopUpLine{Account: acme, Enabled: true, Problem: u.Problem, Declined: 1, Next: u.NotBefore}) {
+		t.Errorf("the operator is shown %+v, %v", st.TopUps, err)
+	}
 	r.quiet()
 	services.Eventually(t, patience, func() error {
 		page, _, err := s.Invoices(context.Background(), acme, 10, 0)

@@ -206,7 +206,7 @@ func (d *demo) intro(ctx context.Context) error {
 
   acme    %s  500 credits        tight   %s  %s credits (9 s)        broke   %s  none
 
-See acme's billing page live (the link signs in once):
+See acme's billing page live, and buy credit with cards that pay or do not (the link signs in once):
 
   %s
 

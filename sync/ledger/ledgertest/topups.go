@@ -31,6 +31,20 @@ func testTopUps(t *testing.T, l *ledger.Ledger) {
 	must(t, err)
 	diff(t, "enabled", page, []ledger.TopUp{made})
 
+	troubled := func(want ...ledger.TopUp) {
+		t.Helper()
+		failing, err := l.TopUpsFailing(ctx, 10)
+		must(t, err)
+		diff(t, "with a problem", failing, want)
+	}
+	troubled()
+	broken, err := l.ChangeTopUp(ctx, a, func(u *ledger.TopUp) error { u.Problem = "declined"; return nil })
+	must(t, err)
+	troubled(broken)
+	made, err = l.ChangeTopUp(ctx, a, set)
+	must(t, err)
+	troubled()
+
 	// One at a time, and so many a day.
 	one := purchase(a)
 	one.CreatedAt = time.Time{}

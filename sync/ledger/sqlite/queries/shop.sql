@@ -129,6 +129,9 @@ SELECT /*=top_up_columns*/ FROM top_ups WHERE account = $1
 -- name: top_ups_enabled
 SELECT /*=top_up_columns*/ FROM top_ups WHERE enabled AND account > $1 AND (not_before IS NULL OR not_before <= $2) ORDER BY account LIMIT $3
 
+-- name: top_ups_failing
+SELECT /*=top_up_columns*/ FROM top_ups WHERE problem <> '' ORDER BY updated_at DESC, account LIMIT $1
+
 -- name: card_newer
 SELECT count(*) FROM purchases WHERE account = $1 AND save_card AND state = 'paid' AND created_at > $2
 
