@@ -93,6 +93,7 @@ type Purchase struct {
 	Units    credit.Units
 	Net      credit.Micros // price without VAT
 	Gross    int64         // paid, VAT included, in the currency's smallest unit as Stripe counts it; 0 until it is
+	Language string        // of its invoice: nl, de; empty: English
 	Quoted   int64         // what the customer was shown that it costs, like Gross; 0: not kept
 	Currency string        // ISO 4217, upper case
 	SaveCard bool          // the customer agreed that the card is kept for top-ups

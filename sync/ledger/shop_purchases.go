@@ -63,7 +63,7 @@ func (l *Ledger) addPurchase(ctx context.Context, p Purchase, allowed func(*Tx, 
 			}
 		}
 		_, err = tx.c.Exec(ctx, tx.sql.PurchaseInsert, p.ID, p.Account, p.Kind, string(p.State), int64(p.Units), int64(p.Net), p.Gross, p.Currency, p.SaveCard,
-			p.SuccessURL, p.CancelURL, p.Tax, p.Session, p.Intent, p.Charge, p.Invoice, p.Back, p.Problem, p.Attempts, p.DueAt, p.CreatedAt, p.ExpiresAt, p.PaidAt, p.Quoted)
+			p.SuccessURL, p.CancelURL, p.Tax, p.Session, p.Intent, p.Charge, p.Invoice, p.Back, p.Problem, p.Attempts, p.DueAt, p.CreatedAt, p.ExpiresAt, p.PaidAt, p.Quoted, p.Language)
 		return err
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func checkPurchase(p *Purchase) error {
 	errs := []error{
 		checkGiven(field{"account", p.Account}, field{"kind", p.Kind}, field{"currency", p.Currency}),
 		checkTexts(field{"account", p.Account}, field{"currency", p.Currency}, field{"success_url", p.SuccessURL}, field{"cancel_url", p.CancelURL},
-			field{"tax", p.Tax}, field{"session", p.Session}, field{"intent", p.Intent}, field{"charge", p.Charge}, field{"invoice", p.Invoice},
+			field{"tax", p.Tax}, field{"language", p.Language}, field{"session", p.Session}, field{"intent", p.Intent}, field{"charge", p.Charge}, field{"invoice", p.Invoice},
 			field{"problem", p.Problem}),
 		checkRange("units", int64(p.Units), 1, credit.Max), checkRange("net", int64(p.Net), 1, credit.Max), checkRange("quoted", p.Quoted, 0, credit.Max),
 		checkMoment("created_at", p.CreatedAt.UnixMilli()), checkMoment("expires_at", p.ExpiresAt.UnixMilli()),
@@ -395,6 +395,6 @@ func (l *Ledger) PaidBack(ctx context.Context, reference string) (bool, error) {
 func readPurchase(row Scanner) (Purchase, error) {
 	var p Purchase
 	err := row.Scan(&p.ID, &p.Account, &p.Kind, &p.State, &p.Units, &p.Net, &p.Gross, &p.Currency, &p.SaveCard, &p.SuccessURL, &p.CancelURL, &p.Tax,
-		&p.Session, &p.Intent, &p.Charge, &p.Invoice, &p.Back, &p.Problem, &p.Attempts, &p.DueAt, &p.CreatedAt, &p.ExpiresAt, &p.PaidAt, &p.Quoted)
+		&p.Session, &p.Intent, &p.Charge, &p.Invoice, &p.Back, &p.Problem, &p.Attempts, &p.DueAt, &p.CreatedAt, &p.ExpiresAt, &p.PaidAt, &p.Quoted, &p.Language)
 	return p, err
 }

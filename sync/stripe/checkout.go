@@ -145,7 +145,7 @@ func (s *Service) commit(ctx context.Context, p ledger.Purchase, net int64, tax 
 	if p.CreatedAt.IsZero() {
 		p.CreatedAt = now
 	}
-	p.Net, p.Currency = credit.Micros(net)*ledger.MicrosPerCent, Currency
+	p.Net, p.Currency, p.Language = credit.Micros(net)*ledger.MicrosPerCent, Currency, s.languageOf(p.Account)
 	p.ExpiresAt, p.DueAt = now.Add(s.cfg.Expires), now.Add(firstLook)
 	if p, err = add(ctx, p); err != nil {
 		return p, err
@@ -260,19 +260,19 @@ func sessionOf(ctx context.Context, p *ledger.Purchase, customer string) *stripe
 	about := map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account}
 	line := &stripe.CheckoutSessionLineItemParams{Quantity: stripe.Int64(1), PriceData: &stripe.CheckoutSessionLineItemPriceDataParams{
 		Currency: stripe.String(currencyCode), UnitAmount: stripe.Int64(cents(p)), TaxBehavior: stripe.String("exclusive"),
-		ProductData: &stripe.CheckoutSessionLineItemPriceDataProductDataParams{Name: stripe.String(describe(p.Units)), TaxCode: stripe.String(taxCode)}}}
-	data := &stripe.CheckoutSessionInvoiceCreationInvoiceDataParams{Metadata: about, Description: stripe.String(describe(p.Units))}
+		ProductData: &stripe.CheckoutSessionLineItemPriceDataProductDataParams{Name: stripe.String(describe(p)), TaxCode: stripe.String(taxCode)}}}
+	data := &stripe.CheckoutSessionInvoiceCreationInvoiceDataParams{Metadata: about, Description: stripe.String(describe(p))}
 	params := &stripe.CheckoutSessionParams{Params: post(ctx, stepKey(p.ID, "session")),
 		Mode: stripe.String("payment"), PaymentMethodTypes: stripe.StringSlice([]string{"card"}), Customer: stripe.String(customer),
 		ClientReferenceID: stripe.String(p.ID.String()), SuccessURL: stripe.String(p.SuccessURL), CancelURL: stripe.String(p.CancelURL),
 		ExpiresAt: stripe.Int64(p.ExpiresAt.Unix()), LineItems: []*stripe.CheckoutSessionLineItemParams{line},
 		InvoiceCreation:   &stripe.CheckoutSessionInvoiceCreationParams{Enabled: stripe.Bool(true), InvoiceData: data},
-		PaymentIntentData: &stripe.CheckoutSessionPaymentIntentDataParams{Metadata: about, Description: stripe.String(describe(p.Units))},
+		PaymentIntentData: &stripe.CheckoutSessionPaymentIntentDataParams{Metadata: about, Description: stripe.String(describe(p))},
 		Metadata:          about}
 	params.AutomaticTax = &stripe.CheckoutSessionAutomaticTaxParams{Enabled: stripe.Bool(p.Tax == taxAuto)} // whatever the account's default is
 	switch p.Tax {
 	case taxReverse:
-		data.Footer = stripe.String(vat.NoteReverseCharge)
+		data.Footer = stripe.String(wordsOf(p).reverse)
 		data.Metadata = map[string]string{keyPurchase: p.ID.String(), keyAccount: p.Account, keyReverse: "true"}
 	case taxNone, taxAuto:
 	default:
@@ -293,9 +293,6 @@ func stepKey(id uuid.UUID, step string) string { return "purchase:" + id.String(
 func onceKey(what string) string { return what + ":" + uuid.NewString() }
 
 func cents(p *ledger.Purchase) int64 { return int64(p.Net / ledger.MicrosPerCent) }
-
-// describe names what is bought, on Stripe's page and the invoice.
-func describe(units credit.Units) string { return credit.Minutes(units).String() + " call minutes" }
 
 // back checks a URL that a customer is led to after paying: only to origins of ours, or a stranger could use our page
 // to lead a customer anywhere.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/hmsovereign/ringfence/authz"
 	"github.com/hmsovereign/ringfence/sync/ledger"
-	"github.com/hmsovereign/ringfence/sync/stripe/vat"
 )
 
 // workTopUp brings a top-up on from wherever it is: each step is the same request when it is repeated.
@@ -165,13 +164,13 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 			return nil, err
 		}
 		params := &stripe.InvoiceParams{Customer: stripe.String(who.Customer), Currency: stripe.String(currencyCode),
-			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p.Units)),
+			AutoAdvance: stripe.Bool(false), CollectionMethod: stripe.String("charge_automatically"), Description: stripe.String(describe(p)),
 			PendingInvoiceItemsBehavior: stripe.String("exclude"), Metadata: about,
 			AutomaticTax:    &stripe.InvoiceAutomaticTaxParams{Enabled: stripe.Bool(p.Tax == taxAuto)}, // whatever the account's default is
 			PaymentSettings: &stripe.InvoicePaymentSettingsParams{PaymentMethodTypes: stripe.StringSlice([]string{"card"})}}
 		switch p.Tax {
 		case taxReverse:
-			params.Footer = stripe.String(vat.NoteReverseCharge)
+			params.Footer = stripe.String(wordsOf(p).reverse)
 		}
 		made, err := anew(s.cfg.Now(), stepKey(p.ID, "invoice"), func(key string) (*stripe.Invoice, error) {
 			params.Params = post(ctx, key)
@@ -213,7 +212,7 @@ func (s *Service) topUpInvoice(ctx context.Context, p *ledger.Purchase) (*stripe
 // the invoice is still seen empty, so that it gets one line.
 func (s *Service) fill(ctx context.Context, p *ledger.Purchase, v *stripe.Invoice) error {
 	item := &stripe.InvoiceItemParams{Customer: stripe.String(v.Customer.ID), Invoice: stripe.String(v.ID),
-		Amount: stripe.Int64(cents(p)), Currency: stripe.String(currencyCode), Description: stripe.String(describe(p.Units)), TaxBehavior: stripe.String("exclusive")}
+		Amount: stripe.Int64(cents(p)), Currency: stripe.String(currencyCode), Description: stripe.String(describe(p)), TaxBehavior: stripe.String("exclusive")}
 	switch p.Tax {
 	case taxAuto:
 		item.TaxCode = stripe.String(taxCode)

@@ -103,6 +103,10 @@ func testOldRows(t *testing.T, d Driver) {
 	quoted, err := l.Purchase(ctx, uuid.MustParse("0193bf8a-8c00-7000-8000-000000000011"))
 	must(t, err)
 	equal(t, "quoted", quoted.Quoted, 4235)
+	equal(t, "language", quoted.Language, "")
+	spoken, err := l.Purchase(ctx, uuid.MustParse("0193bf8a-8c00-7000-8000-000000000013"))
+	must(t, err)
+	equal(t, "language", spoken.Language, "nl")
 	invoices, _, err := l.Invoices(ctx, "old", 10, 0)
 	must(t, err)
 	diff(t, "invoices", invoices, []ledger.Invoice{{ID: "in_old", Account: "old", Purchase: bought.ID, Number: "RF-0001", Status: "paid", Date: noon, Currency: "EUR",

@@ -1,11 +1,11 @@
 -- Purchases, invoices, what Stripe told, top-ups.
 
 -- name: purchase_columns
-id, account, kind, state, units, net, gross, currency, save_card, success_url, cancel_url, tax, session, intent, charge, invoice, back, problem, attempts, due_at, created_at, expires_at, paid_at, quoted
+id, account, kind, state, units, net, gross, currency, save_card, success_url, cancel_url, tax, session, intent, charge, invoice, back, problem, attempts, due_at, created_at, expires_at, paid_at, quoted, language
 
 -- name: purchase_insert
 INSERT INTO purchases (/*=purchase_columns*/)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
 
 -- name: purchase_update
 UPDATE purchases
