@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -58,6 +59,13 @@ func loadLanguages() ([]*language, error) {
 // reserved are codes that ISO 3166-1 keeps for what is no country: no address is there.
 var reserved = []string{"AC", "CP", "DG", "EA", "EU", "EZ", "IC", "TA", "UN"}
 
+// renamed are countries that golang.org/x/text still calls by an earlier name.
+var renamed = map[string]map[string]string{
+	"en": {"MK": "North Macedonia", "SZ": "Eswatini"},
+	"nl": {"MK": "Noord-Macedonië", "SZ": "Eswatini"},
+	"de": {"MK": "Nordmazedonien", "SZ": "Eswatini"},
+}
+
 // countries are all of ISO 3166-1 under their names in a language, by name.
 func countries(tag textlang.Tag) []country {
 	names := display.Regions(tag)
@@ -69,7 +77,7 @@ func countries(tag textlang.Tag) []country {
 			if err != nil || !r.IsCountry() || r.String() != code || r.Canonicalize() != r || slices.Contains(reserved, code) {
 				continue
 			}
-			if name := names.Name(r); name != "" {
+			if name := cmp.Or(renamed[tag.String()][code], names.Name(r)); name != "" {
 				all = append(all, country{code, name})
 			}
 		}

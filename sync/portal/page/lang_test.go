@@ -169,11 +169,21 @@ func TestNumbers(t *testing.T) {
 		{"plural", func(l *language) string { return l.plural("overview.live_calls", 1) }, "1 live call.", "1 lopend gesprek.", "1 laufender Anruf."},
 		{"cause", func(l *language) string { return l.reason("ended", "127") }, "cause 127", "oorzaak 127", "Ursache 127"},
 		{"country", func(l *language) string { return l.country("DE") + " " + l.country("ZZ") }, "Germany ZZ", "Duitsland ZZ", "Deutschland ZZ"},
+		{"renamed countries", func(l *language) string { return l.country("MK") + ", " + l.country("SZ") }, "North Macedonia, Eswatini", "Noord-Macedonië, Eswatini", "Nordmazedonien, Eswatini"},
 	} {
 		for tag, want := range map[string]string{"en": c.en, "nl": c.nl, "de": c.de} {
 			if got := strings.ReplaceAll(c.show(all[tag]), "\u00a0", " "); got != want {
 				t.Errorf("%s in %s is %q, want %q", c.what, tag, got, want)
 			}
+		}
+	}
+}
+
+// Countries are listed by the names that are shown, renamed ones too.
+func TestCountriesSorted(t *testing.T) {
+	for tag, l := range langs(t) {
+		if len(l.countries) < 240 || !slices.IsSortedFunc(l.countries, func(x, y country) int { return strings.Compare(plain(x.Name), plain(y.Name)) }) {
+			t.Errorf("%d countries in %s, sorted otherwise", len(l.countries), tag)
 		}
 	}
 }
