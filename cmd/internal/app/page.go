@@ -54,9 +54,13 @@ type pageShop struct{ a *App }
 func (s pageShop) Offer(context.Context, string) (page.Offer, error) {
 	o := s.a.shop.Offer()
 	out := page.Offer{Currency: o.Currency, Price: o.Price, Most: o.Max.Units(o.Price)}
-	// The least amount whose price is not below the limit, in hundredths of a credit.
+	// What the least money buys, in hundredths of a credit, as the API says it. A price is rounded up to the cent, which
+	// makes up for the part of a hundredth that is left out, unless a credit is dear.
 	const step = credit.PerCredit / 100
-	out.Least = (o.Min.Units(o.Price) + step - 1) / step * step
+	out.Least = o.Min.Units(o.Price) / step * step
+	if out.Least.Micros(o.Price) <= o.Min-ledger.MicrosPerCent {
+		out.Least += step
+	}
 	for _, minutes := range o.Packages {
 		out.Packages = append(out.Packages, credit.Units(minutes)*credit.PerCredit)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hmsovereign/ringfence/authz"
+	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/authz/directory"
 	"github.com/hmsovereign/ringfence/config"
 	"github.com/hmsovereign/ringfence/deploy/services"
@@ -98,6 +99,29 @@ func TestSignInLink(t *testing.T) {
 	resp, body := read(client.PostForm(server.URL+"/billing/link", url.Values{"csrf": {found[1]}, "token": {link.Query().Get("token")}}))
 	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/billing" {
 		t.Errorf("the button leads to %d %q %s", resp.StatusCode, resp.Header.Get("Location"), body)
+	}
+}
+
+// The least amount on the page is what the API says that the least money buys, and can be bought.
+func TestPageOffer(t *testing.T) {
+	t.Parallel()
+	l := sqlitetest.Open(t)
+	for _, c := range []struct {
+		price credit.Micros
+		least string
+	}{{70_000, "71.42"}, {65_500, "76.33"}, {50_000, "100"}, {1_000_000, "5"}, {3_000_000, "1.67"}} { // 1.66 would be EUR 4.98
+		a := &App{Ledger: l, desk: stripe.NewDesk(stripe.DeskConfig{Ledger: l})}
+		var err error
+		a.shop, err = stripe.New(stripe.Config{Ledger: l, Customers: a.desk, Price: c.price, Min: 5_000_000, Max: 10_000_000_000})
+		must(t, err)
+		s := pageShop{a}
+		o, err := s.Offer(t.Context(), "org")
+		if err != nil || o.Least.Credits() != c.least {
+			t.Errorf("at %s a credit the least is %s, %v, want %s", c.price.Money(), o.Least.Credits(), err, c.least)
+		}
+		if q, err := s.Quote(t.Context(), "org", o.Least); err != nil || q.Net != 500 && q.Net != 501 {
+			t.Errorf("at %s a credit the least costs %+v, %v", c.price.Money(), q, err)
+		}
 	}
 }
 
