@@ -265,6 +265,10 @@ func TestPageSpeaks(t *testing.T) {
 		}
 		return err
 	})
+	for v, want := range map[*visitor]string{nl: "Minstens 71,42 credits.", de: "Mindestens 71,42 Credits."} { // in credits, as all of the form
+		_, body := v.post("/billing/add-credits", "/billing/top-up", "enabled", "on", "below", "1000", "credits", "71,41", "max_per_day", "3", "consent", "on")
+		v.reads(body, `id="top-credits-problem">`+want)
+	}
 	if resp, body := nl.post("/billing/add-credits", "/billing/top-up", "enabled", "on", "below", "1000", "credits", "500", "max_per_day", "3", "consent", "on"); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("the top-up is answered %s %s", resp.Status, body)
 	}

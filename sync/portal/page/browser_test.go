@@ -420,7 +420,7 @@ func testBrowserForms(t *testing.T, r *rig, c *chrome) {
 	c.open(r.server.URL + "/billing/add-credits")
 	c.click("#enabled")
 	c.press("#top-up button")
-	c.sees("There is no saved card to pay with yet.", "Without your consent the card cannot be charged.", "This is not a number.")
+	c.sees("There is no saved card to pay with yet.", "Without your consent the card cannot be charged.", "This is required.")
 	c.shoot("top-up-wrong")
 }
 

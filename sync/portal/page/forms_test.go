@@ -180,7 +180,7 @@ func TestBuying(t *testing.T) {
 		"package=other&credits=49.99": "At least 50 credits.",
 		"package=other&credits=-1":    "At least 50 credits.",
 		"credits=100001":              "At most 100,000 credits at once.",
-		"credits=99999999999999999":   "This is not a number.",
+		"credits=99999999999999999":   "At most 100,000 credits at once.",
 	} {
 		b.get("/billing/add-credits?"+query).shows(t, http.StatusUnprocessableEntity, want)
 	}

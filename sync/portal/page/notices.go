@@ -70,7 +70,11 @@ func (p *Page) setAlerts(v *visit) error {
 	f := &d.Alerts.form
 	a := ledger.Alerts{Account: v.account.ID, Email: f.Values["email"] != ""}
 	if f.Values["below"] != "" && f.Values["below"] != "0" {
-		a.Below = v.amount(f, "below")
+		now, err := p.cfg.Alerting.Alerts(v.ctx, v.account.ID)
+		if err != nil {
+			return err
+		}
+		a.Below, _ = v.amount(f, "below", now.Below, Offer{})
 	}
 	if !f.Bad() {
 		if err := v.take(f, p.cfg.Alerting.SetAlerts(v.ctx, a), map[string]string{"below_minutes": "below", "threshold": "below"}); err != nil {

@@ -134,33 +134,19 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 // chosen reads what was chosen: a package, or an amount where that is "other".
 // What is wrong is noted in the form; ok is false then.
 func (p *Page) chosen(v *visit, d *shopData) (u credit.Units, ok bool) {
-	field, text := "package", d.Values["package"]
-	free := text == "" || text == "other"
-	if free {
-		field, text = "credits", d.Values["credits"]
+	choice := d.Values["package"]
+	if free := choice == "" || choice == "other"; !free {
+		u, err := credit.ParseCredits(choice)
+		if ok = err == nil && slices.Contains(d.Offer.Packages, u); !ok {
+			d.wrong("package", v.lang.text("shop.no_package"))
+		}
+		return u, ok
 	}
-	if text == "" {
-		d.wrong(field, v.lang.text("shop.choose"))
+	if d.Values["credits"] == "" {
+		d.wrong("credits", v.lang.text("shop.choose"))
 		return 0, false
 	}
-	ok = true
-	if free {
-		text, ok = v.lang.read(text)
-	}
-	u, err := credit.ParseCredits(text)
-	switch {
-	case !ok || err != nil:
-		d.wrong(field, v.lang.text("shop.not_a_number"))
-	case !free && !slices.Contains(d.Offer.Packages, u):
-		d.wrong(field, v.lang.text("shop.no_package"))
-	case u <= 0 || u < d.Offer.Least:
-		d.wrong(field, v.lang.text("shop.too_little", "least", v.lang.brief(max(d.Offer.Least, credit.PerCredit))))
-	case d.Offer.Most > 0 && u > d.Offer.Most:
-		d.wrong(field, v.lang.text("shop.too_much", "most", v.lang.brief(d.Offer.Most)))
-	default:
-		return u, true
-	}
-	return 0, false
+	return v.amount(&d.form, "credits", 0, d.Offer)
 }
 
 // shopFields are the names under which the shop speaks of the amount.
@@ -289,7 +275,8 @@ func (p *Page) setTopUp(v *visit) error {
 	}
 	t.Account, t.Enabled = v.account.ID, x.Values["enabled"] != ""
 	if t.Enabled {
-		t.Below, t.Units = v.amount(&x.form, "below"), v.amount(&x.form, "credits")
+		t.Below, _ = v.amount(&x.form, "below", t.Below, Offer{})
+		t.Units, _ = v.amount(&x.form, "credits", t.Units, d.Offer)
 		n, err := strconv.ParseInt(x.Values["max_per_day"], 10, 64)
 		if err != nil || n < 1 || n > mostTopUps {
 			x.wrong("max_per_day", v.lang.text("top_up.max_per_day", "most", mostTopUps))
@@ -325,17 +312,4 @@ func (p *Page) removeCard(v *visit) error {
 		return err
 	}
 	return v.redirect(Path + "/add-credits?done=card-removed#top-up")
-}
-
-// amount reads a field of credit that has to be above zero.
-func (v *visit) amount(f *form, field string) credit.Units {
-	text, ok := v.lang.read(f.Values[field])
-	u, err := credit.ParseCredits(text)
-	switch {
-	case !ok || err != nil:
-		f.wrong(field, v.lang.text("shop.not_a_number"))
-	case u <= 0:
-		f.wrong(field, v.lang.text("shop.above_zero"))
-	}
-	return u
 }
