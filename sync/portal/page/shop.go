@@ -26,8 +26,12 @@ type shopData struct {
 	Billing *ledger.Billing // nil: not available here
 }
 
+// TopsUp tells whether a card that is kept now is charged by a top-up that is on already.
+func (d *shopData) TopsUp() bool { return d.TopUp != nil && d.TopUp.On }
+
 type topUpData struct {
 	form
+	On      bool     // as it is set now, whatever was typed
 	Trouble *trouble // nil: the last one worked
 	Card    string   // empty: none is saved
 }
@@ -111,7 +115,7 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		if err != nil {
 			return err
 		}
-		d.TopUp = &topUpData{Trouble: p.trouble(v, &t), form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
+		d.TopUp = &topUpData{On: t.Enabled, Trouble: p.trouble(v, &t), form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
 		if t.Enabled {
 			d.TopUp.Values["enabled"] = "on"
 		}
@@ -268,7 +272,7 @@ func (p *Page) setTopUp(v *visit) error {
 		return err
 	}
 	v.allowPayment()
-	x := &topUpData{Trouble: p.trouble(v, &t), form: v.typed("enabled", "below", "credits", "max_per_day", "consent")}
+	x := &topUpData{On: t.Enabled, Trouble: p.trouble(v, &t), form: v.typed("enabled", "below", "credits", "max_per_day", "consent")}
 	d := &shopData{form: form{Values: map[string]string{"package": "", "credits": ""}}, TopUp: x}
 	if err := p.fillShop(v, d); err != nil {
 		return err
