@@ -36,6 +36,9 @@ type topUpData struct {
 	Card    string   // empty: none is saved
 }
 
+// Settable tells whether the form can be of use: with a card to charge, to turn off what is on, or to say what is wrong.
+func (d *topUpData) Settable() bool { return d.Card != "" || d.On || d.Bad() }
+
 // trouble is what is wrong with the top-up, and how it goes on.
 type trouble struct {
 	Problem sentence  // nil: nothing, but the next one waits
@@ -117,7 +120,7 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		}
 		d.TopUp = &topUpData{On: t.Enabled, Trouble: p.trouble(v, &t), form: form{Values: map[string]string{"enabled": "", "below": "", "credits": "", "max_per_day": "1", "consent": ""}}}
 		if t.Enabled {
-			d.TopUp.Values["enabled"] = "on"
+			d.TopUp.Values["enabled"], d.TopUp.Values["consent"] = "on", "on" // without it, it would be off
 		}
 		if t.Units > 0 {
 			d.TopUp.Values["below"], d.TopUp.Values["credits"] = v.lang.exact(t.Below), v.lang.exact(t.Units)
