@@ -261,7 +261,7 @@ func TestTopUp(t *testing.T) {
 		t.Errorf("top-up is %+v", got)
 	}
 	b.get("/billing").shows(t, http.StatusOK, "500 credits when below 50")
-	b.get("/billing/add-credits").shows(t, http.StatusOK, "Saved card: visa 4242")
+	b.get("/billing/add-credits").shows(t, http.StatusOK, "Saved card: Visa •••• 4242")
 	b.post("/billing/add-credits", "/billing/top-up", "below", "50", "credits", "500").to(t, "/billing/add-credits?done=top-up-off#top-up")
 	if r.shop.topUps["acme"].Enabled {
 		t.Error("top-up is still on")
@@ -277,7 +277,7 @@ func TestCardRemoved(t *testing.T) {
 	}
 	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Card: "pm_1", CardName: "visa 4242"}
 	r.shop.topUps["acme"] = ledger.TopUp{Account: "acme", Enabled: true, Below: 50 * credit.PerCredit, Units: 500 * credit.PerCredit}
-	b.get("/billing/add-credits").shows(t, http.StatusOK, "visa 4242 is removed here and at our payment provider", remove)
+	b.get("/billing/add-credits").shows(t, http.StatusOK, "Visa •••• 4242 is removed here and at our payment provider", remove)
 	r.shop.reject = ledger.ErrUnavailable
 	b.post("/billing/add-credits", remove).shows(t, http.StatusServiceUnavailable, "")
 	r.shop.reject = nil

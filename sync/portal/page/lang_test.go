@@ -188,6 +188,15 @@ func TestCountriesSorted(t *testing.T) {
 	}
 }
 
+func TestCardNames(t *testing.T) {
+	for name, want := range map[string]string{"visa 0341": "Visa •••• 0341", "mastercard 4444": "Mastercard •••• 4444", "amex 0005": "American Express •••• 0005",
+		"cartes_bancaires 1234": "Cartes Bancaires •••• 1234", "newpay 1234": "newpay •••• 1234", "unknown 1234": "•••• 1234", "card": "", "": "", "My card": "My card", "visa 12345": "visa 12345"} {
+		if got := strings.ReplaceAll(cardName(name), "\u00a0", " "); got != want {
+			t.Errorf("%q is shown as %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Numbers are read as they are written in the visitor's language.
 func TestReadNumbers(t *testing.T) {
 	all := langs(t)

@@ -130,12 +130,28 @@ func (p *Page) fillShop(v *visit, d *shopData) (err error) {
 		}
 	}
 	if d.TopUp != nil && d.Billing != nil && d.Billing.Card != "" {
-		d.TopUp.Card = d.Billing.CardName
-		if d.TopUp.Card == "" {
-			d.TopUp.Card = v.lang.text("top_up.some_card")
-		}
+		d.TopUp.Card = cmp.Or(cardName(d.Billing.CardName), v.lang.text("top_up.some_card"))
 	}
 	return nil
+}
+
+// brands are the names of card networks, by Stripe's words for them (docs.stripe.com/api/payment_methods/object, card.brand).
+var brands = map[string]string{"amex": "American Express", "cartes_bancaires": "Cartes Bancaires", "diners": "Diners Club", "discover": "Discover",
+	"eftpos_au": "eftpos", "jcb": "JCB", "link": "Link", "mastercard": "Mastercard", "unionpay": "UnionPay", "visa": "Visa", "unknown": ""}
+
+// cardName writes a card as it is written on receipts: Visa •••• 4242 for "visa 4242". Empty: the name tells nothing.
+func cardName(name string) string {
+	brand, last, numbered := strings.Cut(name, " ")
+	if known, ok := brands[brand]; ok {
+		brand = known
+	}
+	switch {
+	case !numbered && name == "card": // some other means of payment
+		return ""
+	case !numbered || len(last) != 4 || !digits(last):
+		return name
+	}
+	return strings.TrimLeft(brand+" ••••\u00a0"+last, " ")
 }
 
 // chosen reads what was chosen: a package, or an amount where that is "other".
