@@ -16,6 +16,16 @@ type detailsData struct {
 	Now       ledger.Billing
 }
 
+// Verdict tells whether what is known of the stored VAT ID is said of the one in the form.
+func (d *detailsData) Verdict() bool {
+	return d.Now.VATID != "" && d.Wrong["vat_id"] == nil && plainVATID(d.Values["vat_id"]) == d.Now.VATID
+}
+
+// plainVATID takes out what a VAT ID is written apart with.
+func plainVATID(typed string) string {
+	return strings.ToUpper(strings.NewReplacer(" ", "", "\u00a0", "", ".", "", "-", "").Replace(typed))
+}
+
 // detailFields are the form's, by the names of the public API.
 var detailFields = []string{"company_name", "email", "line1", "line2", "postal_code", "city", "state", "country", "vat_id"}
 
@@ -53,7 +63,7 @@ func (p *Page) setDetails(v *visit) error {
 	b.Account = v.account.ID
 	b.Company, b.Email, b.Line1, b.Line2, b.PostalCode, b.City, b.State = x["company_name"], x["email"], x["line1"], x["line2"], x["postal_code"], x["city"], x["state"]
 	b.Country = strings.ToUpper(x["country"])
-	b.VATID = strings.ToUpper(strings.NewReplacer(" ", "", "\u00a0", "", ".", "", "-", "").Replace(x["vat_id"]))
+	b.VATID = plainVATID(x["vat_id"])
 	for _, name := range detailFields {
 		if utf8.RuneCountInString(x[name]) > longestDetail || !utf8.ValidString(x[name]) {
 			d.wrong(name, v.lang.text("details.too_long", "most", longestDetail))

@@ -53,6 +53,15 @@ func TestDetails(t *testing.T) {
 	}
 	b.get("/billing/details?done=details").shows(t, http.StatusOK, "Your details are saved.", "is being verified", `<option value="DE" selected>Germany`)
 
+	// The verdict on the stored VAT ID is not of another one in the field.
+	for vatID, said := range map[string]bool{"NL1": false, "FR83404833048": false, "": false, "de 811.128.135": true} {
+		got := b.post("/billing/details", "/billing/details", "company_name", "A BV", "country", "XX", "vat_id", vatID)
+		got.shows(t, http.StatusUnprocessableEntity, `value="`+vatID+`"`)
+		if strings.Contains(got.body, `class="state"`) != said {
+			t.Errorf("beside %q it says what is known of DE811128135: %v", vatID, !said)
+		}
+	}
+
 	// What the form does not hold stays.
 	kept := r.shop.billing["acme"]
 	kept.Customer, kept.Card = "cus_1", "pm_1"
