@@ -66,9 +66,12 @@ func checkBilling(b *ledger.Billing) error {
 	return errors.Join(errs...)
 }
 
+// NeedsPostalCode tells whether an address in a country (ISO 3166-1 alpha-2) has to have a postal code.
+func NeedsPostalCode(country string) bool { return vat.InEU(country) && country != "IE" }
+
 // checkPlace checks what hangs on the country.
 func checkPlace(b *ledger.Billing) (errs []error) {
-	if b.PostalCode == "" && vat.InEU(b.Country) && b.Country != "IE" {
+	if b.PostalCode == "" && NeedsPostalCode(b.Country) {
 		errs = append(errs, missingField(fieldPostalCode, required))
 	}
 	if strings.TrimSpace(b.VATID) == "" {

@@ -22,7 +22,7 @@ import (
 // openPage makes the billing page. Without a Stripe key it sells nothing, and shows the rest.
 func (a *App) openPage() (err error) {
 	c := page.Config{Directory: a.Directory, Sessions: a.Ledger, KeyLookup: a.Ledger, Keys: account.NewKeys(a.Ledger, a.api.Invalidate, nil, a.log),
-		Book: a.Ledger, Balances: a.Store, Details: a.desk, Statement: a.api.ServeStatement, Alerting: a.notifier, Webhooks: a.notifier,
+		Book: a.Ledger, Balances: a.Store, Details: a.desk, NeedsPostalCode: stripe.NeedsPostalCode, Statement: a.api.ServeStatement, Alerting: a.notifier, Webhooks: a.notifier,
 		Looks: a.api.Quota(page.MostLooks), Changes: a.api.Quota(page.MostChanges), TestTimeout: cmp.Or(a.cfg.Notify.Timeout, 10*time.Second) + 5*time.Second,
 		URL: publicURL(a.cfg), Log: a.log, Metrics: page.NewMetrics(a.reg)}
 	if a.shop.Configured() {

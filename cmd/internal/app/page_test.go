@@ -233,6 +233,9 @@ func TestPageSpeaks(t *testing.T) {
 		v.reads(body, want[3], "Your Company")
 	}
 
+	_, body := nl.ask(http.MethodGet, "/billing/details", nil)
+	nl.reads(body, `<option value="DE" data-postal`, `<option value="IE">`, `<option value="GB">`)
+
 	// A verified VAT ID of another country.
 	if resp, body := nl.post("/billing/details", "/billing/details", "company_name", "Their Company", "line1", "Hauptstr. 1", "postal_code", "10115", "city", "Berlin",
 		"country", "DE", "vat_id", "DE136695976"); resp.StatusCode != http.StatusSeeOther {

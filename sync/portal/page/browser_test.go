@@ -23,6 +23,7 @@ import (
 	"github.com/hmsovereign/ringfence/authz/credit"
 	"github.com/hmsovereign/ringfence/deploy/services"
 	"github.com/hmsovereign/ringfence/sync/ledger"
+	"github.com/hmsovereign/ringfence/sync/portal/page"
 )
 
 // shotsVariable names the folder that screenshots are kept in; without it they go with the test.
@@ -268,7 +269,7 @@ func (c *chrome) look(width, height int64, phone bool, scheme string) {
 
 // A customer's whole visit.
 func TestBrowser(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, func(c *page.Config) { c.NeedsPostalCode = func(country string) bool { return country == "NL" } })
 	key := r.open(t, "acme", 500)
 	payment := strings.TrimPrefix(r.shop.checkout.URL, "http://")
 	c := newChrome(t, "en-GB", strings.TrimPrefix(r.server.URL, "http://"), payment)
@@ -365,6 +366,14 @@ func TestBrowserGerman(t *testing.T) {
 func testBrowserForms(t *testing.T, r *rig, c *chrome) {
 	c.open(r.server.URL + "/billing/details")
 	c.fill("#company_name", "Voice & Söhne <b>BV</b>", "#line1", "Keizersgracht 1", "#city", "Amsterdam", "#postal_code", "1015 CN", "#vat_id", "NL12", "#email", "nobody")
+	for country, want := range map[string]string{"IE": "Postal code", "NL": "Postal code *"} { // marked as soon as the country is chosen
+		for range 2 {
+			eval[bool](c, `(() => { const e = document.querySelector("#country"); e.value = "`+country+`"; return e.dispatchEvent(new Event("change")); })()`)
+		}
+		if got := c.text("label[for=postal_code]"); got != want {
+			c.t.Errorf("in %s the label is %q, want %q", country, got, want)
+		}
+	}
 	eval[string](c, `document.querySelector("#country").value = "NL"`)
 	c.press("main form button")
 	c.sees("This is not an e-mail address.")

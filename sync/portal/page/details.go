@@ -14,6 +14,12 @@ type detailsData struct {
 	form
 	Available bool
 	Now       ledger.Billing
+	needs     func(country string) bool
+}
+
+// NeedsPostalCode tells whether an address in a country has to have one.
+func (d *detailsData) NeedsPostalCode(country string) bool {
+	return d.needs(strings.ToUpper(country))
 }
 
 // Verdict tells whether what is known of the stored VAT ID is said of the one in the form.
@@ -33,7 +39,7 @@ var detailFields = []string{"company_name", "email", "line1", "line2", "postal_c
 const longestDetail = 200
 
 func (p *Page) showDetails(v *visit) error {
-	d := &detailsData{Available: p.cfg.Details != nil}
+	d := &detailsData{Available: p.cfg.Details != nil, needs: p.cfg.NeedsPostalCode}
 	if d.Available {
 		var err error
 		if d.Now, err = p.cfg.Details.Billing(v.ctx, v.account.ID); err != nil {
@@ -53,7 +59,7 @@ func (p *Page) setDetails(v *visit) error {
 	if p.cfg.Details == nil {
 		return errMissing
 	}
-	d := &detailsData{Available: true, form: v.typed(detailFields...)}
+	d := &detailsData{Available: true, needs: p.cfg.NeedsPostalCode, form: v.typed(detailFields...)}
 	var err error
 	if d.Now, err = p.cfg.Details.Billing(v.ctx, v.account.ID); err != nil {
 		return err

@@ -72,6 +72,24 @@ func TestDetails(t *testing.T) {
 	}
 }
 
+// What an address has to have is marked: a postal code where the country has them.
+func TestDetailsRequired(t *testing.T) {
+	r, b := signedIn(t, func(c *page.Config) {
+		c.NeedsPostalCode = func(country string) bool { return country == "NL" || country == "DE" }
+	})
+	const star = ` <span class="must" aria-hidden="true">*</span></label>`
+	for country, coded := range map[string]bool{"": false, "NL": true, "IE": false} {
+		r.shop.billing["acme"] = ledger.Billing{Account: "acme", Company: "A", Country: country}
+		got := b.get("/billing/details")
+		got.shows(t, http.StatusOK, "Company name"+star, "Street and number"+star, "City"+star, "Country"+star, "Address, second line</label>", "State or province</label>", "VAT ID</label>",
+			`<option value="NL" data-postal`, `<option value="GB">`)
+		if strings.Contains(got.body, "Postal code"+star) != coded || strings.Count(got.body, `aria-required="true"`) != map[bool]int{false: 4, true: 5}[coded] {
+			t.Errorf("in %q a postal code is marked: %v", country, !coded)
+		}
+	}
+	b.post("/billing/details", "/billing/details", "company_name", " ", "country", "de").shows(t, http.StatusUnprocessableEntity, "Postal code"+star)
+}
+
 func TestNotices(t *testing.T) {
 	r, b := signedIn(t)
 	for _, c := range []struct{ below, want string }{{"many", "This is not a number."}, {"-5", "This has to be more than 0."}, {"1e3", "This is not a number."}} {

@@ -59,6 +59,8 @@ type Config struct {
 	URL        string   // base URL by which customers reach it; empty: as the request was addressed
 	FormAction []string // origins that buying redirects to, https://checkout.stripe.com
 
+	NeedsPostalCode func(country string) bool // where an address has to have one; nil: nowhere
+
 	SessionFor   time.Duration // how long a session lasts, 12 h
 	IdleFor      time.Duration // how long one lasts unused, 2 h
 	Timeout      time.Duration // of one answer, 10 s
@@ -83,6 +85,9 @@ func (c Config) withDefaults() Config {
 	c.SureEvery = cmp.Or(c.SureEvery, 10*time.Second)
 	c.Tries = cmp.Or(c.Tries, 10)
 	c.URL = strings.TrimRight(c.URL, "/")
+	if c.NeedsPostalCode == nil {
+		c.NeedsPostalCode = func(string) bool { return false }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -106,6 +106,22 @@
     });
   }
 
+  // Not every country's addresses have a postal code.
+  const country = document.getElementById("country");
+  const postal = document.getElementById("postal_code");
+  if (country && postal) {
+    const star = country.labels[0].querySelector(".must");
+    country.addEventListener("change", () => {
+      const needed = "postal" in country.selectedOptions[0].dataset;
+      const label = postal.labels[0];
+      const marked = label.querySelector(".must");
+      if (needed) postal.setAttribute("aria-required", "true");
+      else postal.removeAttribute("aria-required");
+      if (needed && !marked) label.append(" ", star.cloneNode(true));
+      if (!needed && marked) marked.remove();
+    });
+  }
+
   // On a phone the navigation is wider than the screen.
   const here = document.querySelector(".top nav [aria-current]");
   const places = here && here.closest("ul");
