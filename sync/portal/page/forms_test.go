@@ -249,6 +249,27 @@ func TestBuying(t *testing.T) {
 	}
 }
 
+// A customer whose address is not known is told before the invoice is made.
+func TestQuoteWithoutAddress(t *testing.T) {
+	r, b := signedIn(t)
+	says := map[string]string{"en": `Your address is not known yet, so the invoice will not have it. <a href="/billing/details">Enter your address</a>`,
+		"nl": `Uw adres is nog niet bekend en ontbreekt dan op de factuur. <a href="/billing/details">Vul uw adres in</a>`,
+		"de": `Ihre Adresse ist noch nicht bekannt und fehlt dann auf der Rechnung. <a href="/billing/details">Adresse eingeben</a>`}
+	for lang, want := range says {
+		b.lang = lang
+		for _, x := range []ledger.Billing{{}, {Company: "A", Country: "NL"}, {Company: "A", Line1: "Dam 1", City: "Amsterdam"}} {
+			r.shop.billing["acme"] = x
+			b.get("/billing/add-credits?package=500&part=quote").shows(t, http.StatusOK, want)
+		}
+		r.shop.billing["acme"] = ledger.Billing{Company: "A", Line1: "Dam 1", City: "Amsterdam", Country: "NL"}
+		for _, place := range []string{"/billing/add-credits?package=500", "/billing/add-credits"} {
+			if strings.Contains(b.get(place).body, `<p class="warn">`) {
+				t.Errorf("%s warns of an address that is known", place)
+			}
+		}
+	}
+}
+
 // A purchase is done where the balance has it, not as soon as the ledger does.
 func TestPaidBeforeTheBalance(t *testing.T) {
 	r, b := signedIn(t)

@@ -26,6 +26,11 @@ type shopData struct {
 	Billing *ledger.Billing // nil: not available here
 }
 
+// Addressed tells whether the invoice will have an address of the customer's.
+func (d *shopData) Addressed() bool {
+	return d.Billing == nil || d.Billing.Line1 != "" && d.Billing.Country != ""
+}
+
 // TopsUp tells whether a card that is kept now is charged by a top-up that is on already.
 func (d *shopData) TopsUp() bool { return d.TopUp != nil && d.TopUp.On }
 
