@@ -235,11 +235,17 @@ func TestBuying(t *testing.T) {
 
 	b.get("/billing/paid").shows(t, http.StatusOK, "There is no purchase yet.")
 	b.get("/billing?purchase=paid").to(t, "/billing/paid")
-	b.get("/billing?purchase=cancelled").to(t, "/billing/add-credits")
+	b.get("/billing?purchase=cancelled").to(t, "/billing/add-credits?done=not-paid")
 	b.post("/billing/add-credits?package=500", "/billing/add-credits", "package", "500", "total", "4235 EUR", "save_card", "on")
 	if o := r.shop.orders[0]; o.Account != "acme" || o.Units != 500*credit.PerCredit || !o.SaveCard {
 		t.Errorf("the order is %+v", o)
 	}
+	cancelled := strings.TrimPrefix(r.shop.orders[0].CancelURL, r.server.URL)
+	for lang, want := range map[string]string{"en": "Not paid: nothing was charged.", "nl": "Niet betaald: er is niets afgeschreven.", "de": "Nicht bezahlt: Es wurde nichts abgebucht."} {
+		b.lang = lang
+		b.get(cancelled).shows(t, http.StatusOK, `<p class="warn" role="status">`+want, `value="500" checked`, `name="total" value="4235 EUR"`)
+	}
+	b.lang = ""
 	b.get("/billing/paid").shows(t, http.StatusOK, "Waiting for the payment", `http-equiv="refresh"`)
 	must(t, r.shop.paid(t.Context(), "acme"))
 	b.get("/billing/paid").shows(t, http.StatusOK, "500 credits have been added", "1,000.00")

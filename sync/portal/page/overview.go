@@ -126,7 +126,7 @@ func (p *Page) overview(v *visit) error {
 	case "paid":
 		return v.redirect(Path + "/paid")
 	case "cancelled":
-		return v.redirect(Path + "/add-credits")
+		return v.redirect(Path + "/add-credits?done=" + notPaid)
 	}
 	var d overviewData
 	var err error

@@ -183,13 +183,17 @@ type shown struct {
 	CSRF    string
 	Here    string // the section of the navigation
 	Done    string // what a form has done, from the catalogue
+	Undone  bool   // it was left, and has done nothing
 	Path    string // of the request, for "refresh"
 	Data    any
 }
 
+// notPaid is what has been done by whoever comes back from the payment page without having paid.
+const notPaid = "not-paid"
+
 // dones are what may be said after a redirection.
 var dones = map[string]string{"out": "done.out", "details": "done.details", "alerts": "done.alerts", "webhook": "done.webhook", "webhook-off": "done.webhook_off",
-	"sent": "done.sent", "top-up": "done.top_up", "top-up-off": "done.top_up_off", "card-removed": "done.card_removed", "revoked": "done.revoked"}
+	"sent": "done.sent", "top-up": "done.top_up", "top-up-off": "done.top_up_off", "card-removed": "done.card_removed", notPaid: "done.not_paid", "revoked": "done.revoked"}
 
 // render answers with a page; here names its place in the navigation.
 func (v *visit) render(status int, name, here string, data any) error {
@@ -208,7 +212,7 @@ func (v *visit) execute(status int, name, part, here string, data any) error {
 	}
 	s := shown{Account: v.account, CSRF: v.csrf(), Here: here, Path: v.r.URL.RequestURI(), Data: data}
 	if key, ok := dones[v.r.URL.Query().Get("done")]; ok && v.r.Method == http.MethodGet {
-		s.Done = v.lang.text(key)
+		s.Done, s.Undone = v.lang.text(key), key == dones[notPaid]
 	}
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, part, &s); err != nil {

@@ -215,7 +215,7 @@ func (p *Page) buy(v *visit) error {
 		return v.render(http.StatusUnprocessableEntity, "add-credits", "add-credits", d)
 	}
 	base := p.base(v.r)
-	back := url.Values{"credits": {d.Values["credits"]}, "package": {d.Values["package"]}}
+	back := url.Values{"credits": {d.Values["credits"]}, "package": {d.Values["package"]}, "done": {notPaid}}
 	to, err := p.cfg.Shop.Checkout(v.ctx, Order{Account: v.account.ID, Units: d.Units, SaveCard: d.Values["save_card"] != "",
 		SuccessURL: base + Path + "/paid", CancelURL: base + Path + "/add-credits?" + back.Encode()})
 	if err != nil {
