@@ -245,8 +245,12 @@ func (l *Ledger) PayPurchase(ctx context.Context, id uuid.UUID, pay Payment) (Pu
 		fill(&p.Invoice, pay.Invoice)
 		fill(&p.Session, pay.Session)
 		if first {
+			why := "purchase " + p.ID.String()
+			if p.Kind == PurchaseTopUp {
+				why = "automatic top-up " + p.ID.String()
+			}
 			_, _, err = tx.AddGrant(ctx, authz.Grant{Account: p.Account, Units: p.Units, Kind: KindPurchase, Reference: "pi:" + pay.Intent,
-				Reason: "purchase " + p.ID.String(), At: pay.At})
+				Reason: why, At: pay.At})
 			if err != nil {
 				return err
 			}

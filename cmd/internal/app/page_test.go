@@ -282,7 +282,7 @@ func TestPageSpeaks(t *testing.T) {
 		}
 		return err
 	})
-	hint := bought[0].ID.String()[:8]
+	hint := "…" + bought[0].ID.String()[28:]
 	for v, want := range map[*visitor][]string{
 		nl: {"Uw kaart is geweigerd. Volgende poging: ", `Tegoed gekocht</span> <span class="sub">aankoop ` + hint},
 		de: {"Ihre Karte wurde abgelehnt. Nächster Versuch: ", `Guthaben gekauft</span> <span class="sub">Kauf ` + hint},

@@ -149,7 +149,7 @@ func testPayments(t *testing.T, l *ledger.Ledger) {
 	equal(t, "problem", paid.Problem, "")
 	grants, err := l.Grants(ctx, a, 0, 0)
 	must(t, err)
-	if len(grants) != 1 || grants[0].Reference != "pi:"+good.Intent || grants[0].Kind != ledger.KindPurchase {
+	if len(grants) != 1 || grants[0].Reference != "pi:"+good.Intent || grants[0].Kind != ledger.KindPurchase || grants[0].Reason != "purchase "+p.ID.String() {
 		t.Errorf("grants are %+v", grants)
 	}
 	other := good
@@ -178,6 +178,17 @@ func testPayments(t *testing.T, l *ledger.Ledger) {
 	if paid.Problem == "" || len(aside) != 1 || aside[0].ID != second.ID {
 		t.Errorf("paid is %+v, aside are %+v", paid, aside)
 	}
+
+	// A statement tells what nobody has clicked for.
+	automatic := purchase(a)
+	automatic.Kind = ledger.PurchaseTopUp
+	automatic, err = l.AddPurchase(ctx, automatic)
+	must(t, err)
+	_, _, err = l.PayPurchase(ctx, automatic.ID, payment("top-up-"+a))
+	must(t, err)
+	grants, err = l.Grants(ctx, a, 0, 0)
+	must(t, err)
+	equal(t, "reason", grants[len(grants)-1].Reason, "automatic top-up "+automatic.ID.String())
 }
 
 func testPaybacks(t *testing.T, l *ledger.Ledger) {

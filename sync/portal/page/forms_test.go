@@ -163,7 +163,7 @@ func TestServicesWords(t *testing.T) {
 	r.grant(t, authz.Grant{Account: "acme", Units: 100, Kind: ledger.KindPurchase, Reference: "pi:1", Reason: "purchase 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", At: r.clock()})
 	r.grant(t, authz.Grant{Account: "acme", Units: -100, Kind: ledger.KindRefund, Reference: "re:1", Reason: "refund", At: r.clock()})
 	for _, place := range []string{"/billing", "/billing/statement"} {
-		b.get(place).shows(t, http.StatusOK, `<span class="kind">Tegoed gekocht</span> <span class="sub">aankoop 0198c2f1</span>`, `<span class="kind">Terugbetaling</span>
+		b.get(place).shows(t, http.StatusOK, `<span class="kind">Tegoed gekocht</span> <span class="sub">aankoop …7a6f0a11</span>`, `<span class="kind">Terugbetaling</span>
 `)
 	}
 }

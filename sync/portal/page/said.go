@@ -17,7 +17,7 @@ import (
 //	{english}  somebody else's words, which stay English
 //	{country}  a country's code (ISO 3166-1 alpha-2)
 //	{whose}    a country, as an adjective or by its code: said.whose.NL
-//	{id}       a UUID, of which the beginning will do
+//	{id}       a UUID, of which the end will do: the beginning is the time
 const (
 	saidPrefix  = "said."
 	saidGrant   = saidPrefix + "grant."
@@ -129,13 +129,16 @@ func (l *language) fill(text string, with map[string]string) (s sentence) {
 	return append(s, part{Text: text})
 }
 
+// shownOfID is how much of an id's end is shown, in characters.
+const shownOfID = 8
+
 var decimal = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 
 // filling says what a service has filled in. On the English page that is as it is.
 func (l *language) filling(name, value string) string {
 	switch {
 	case name == "{id}":
-		value, _, _ = strings.Cut(value, "-")
+		value = "…" + value[len(value)-min(len(value), shownOfID):]
 	case l.tag == languages[0]:
 	case name == "{country}":
 		return l.country(value)

@@ -166,7 +166,7 @@ func TestSayingsAreFound(t *testing.T) {
 		if found, _ := all["en"].sayings.find(said); found != key {
 			t.Errorf("%q is taken for %s, not %s", said, found, key)
 		}
-		if got := all["en"].say(said).String(); got != strings.ReplaceAll(said, id, "0198c2f1") {
+		if got := all["en"].say(said).String(); got != strings.ReplaceAll(said, id, "…7a6f0a11") {
 			t.Errorf("the English page says %q of %q", got, said)
 		}
 	}
@@ -231,7 +231,8 @@ func TestSay(t *testing.T) {
 func TestWhy(t *testing.T) {
 	all := langs(t)
 	for _, c := range []struct{ kind, reason, en, nl, de string }{
-		{ledger.KindPurchase, "purchase 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", "purchase 0198c2f1", "aankoop 0198c2f1", "Kauf 0198c2f1"},
+		{ledger.KindPurchase, "purchase 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", "purchase …7a6f0a11", "aankoop …7a6f0a11", "Kauf …7a6f0a11"},
+		{ledger.KindPurchase, "automatic top-up 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", "automatic top-up …7a6f0a11", "automatisch opgewaardeerd …7a6f0a11", "automatisch aufgeladen …7a6f0a11"},
 		{ledger.KindPurchase, "purchase order 4711-2", "purchase order 4711-2", "purchase order 4711-2", "purchase order 4711-2"},
 		{ledger.KindRefund, "refund", "", "", ""},
 		{ledger.KindRefund, "dispute", "dispute", "betaling betwist", "Zahlung angefochten"},
