@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -282,10 +283,20 @@ func TestPageSpeaks(t *testing.T) {
 		}
 		return err
 	})
-	hint := "…" + bought[0].ID.String()[28:]
+	var number string
+	services.Eventually(t, 30*time.Second, func() error { // the invoice comes with an event of its own
+		all, _, err := a.shop.Invoices(ctx, "org", 25, 0)
+		for _, v := range all {
+			if v.Purchase == bought[0].ID && v.Number != "" {
+				number = v.Number
+				return nil
+			}
+		}
+		return fmt.Errorf("invoices %+v, %w", all, cmp.Or(err, errors.New("none is the purchase's")))
+	})
 	for v, want := range map[*visitor][]string{
-		nl: {"Uw kaart is geweigerd. Volgende poging: ", `Tegoed gekocht</span> <span class="sub">aankoop ` + hint},
-		de: {"Ihre Karte wurde abgelehnt. Nächster Versuch: ", `Guthaben gekauft</span> <span class="sub">Kauf ` + hint},
+		nl: {"Uw kaart is geweigerd. Volgende poging: ", `download>factuur ` + number + `</a>`},
+		de: {"Ihre Karte wurde abgelehnt. Nächster Versuch: ", `download>Rechnung ` + number + `</a>`},
 	} {
 		_, body := v.ask(http.MethodGet, "/billing/add-credits", nil)
 		v.reads(body, want[0])

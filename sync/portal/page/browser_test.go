@@ -461,6 +461,9 @@ func testBrowserPurchase(t *testing.T, r *rig, c *chrome) {
 	if o := r.shop.orders[0]; !o.SaveCard || o.SuccessURL != r.server.URL+"/billing/paid" {
 		t.Errorf("the order is %+v", o)
 	}
+	c.open(r.server.URL + "/billing/statement")
+	c.sees("Credits bought invoice RF-0001")
+	c.shoot("statement-purchase")
 	c.open(r.server.URL + "/billing/invoices")
 	c.sees("RF-0001", "€35.00", "€7.35", "€42.35", "21%")
 	c.shoot("invoices")

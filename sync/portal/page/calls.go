@@ -188,6 +188,9 @@ func (p *Page) statement(v *visit) error {
 	if !d.Cut {
 		slices.Reverse(d.Moves)
 	}
+	if err := p.addInvoices(v, d.Moves); err != nil {
+		return err
+	}
 	if v.r.URL.Query().Get("part") == "lines" {
 		return v.fragment(http.StatusOK, "statement", "lines", &d)
 	}

@@ -106,13 +106,17 @@ type overviewData struct {
 
 // move is a grant or a charged call.
 type move struct {
-	At    time.Time
-	Units credit.Units
-	Grant *authz.Grant
-	Call  *callRow
-	Hour  *ledger.Sum // the calls of an hour whose records are dropped
-	Left  credit.Units
+	At      time.Time
+	Units   credit.Units
+	Grant   *authz.Grant
+	Invoice *ledger.Invoice // of the purchase that the grant is of; nil: not known
+	Call    *callRow
+	Hour    *ledger.Sum // the calls of an hour whose records are dropped
+	Left    credit.Units
 }
+
+// Invoiced tells whether an invoice says which purchase the grant is of.
+func (m move) Invoiced() bool { return m.Invoice != nil }
 
 func (p *Page) overview(v *visit) error {
 	if v.r.URL.Query().Get("part") == "moves" {
@@ -190,5 +194,6 @@ func (p *Page) moves(v *visit) ([]move, error) {
 		all = append(all, move{At: row.Ended, Units: -row.Cost, Call: &row})
 	}
 	slices.SortStableFunc(all, func(x, y move) int { return y.At.Compare(x.At) })
-	return all[:min(len(all), shownMoves)], nil
+	all = all[:min(len(all), shownMoves)]
+	return all, p.addInvoices(v, all)
 }

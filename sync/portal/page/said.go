@@ -137,6 +137,7 @@ var decimal = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 // filling says what a service has filled in. On the English page that is as it is.
 func (l *language) filling(name, value string) string {
 	switch {
+	case value == "":
 	case name == "{id}":
 		value = "…" + value[len(value)-min(len(value), shownOfID):]
 	case l.tag == languages[0]:
@@ -151,14 +152,20 @@ func (l *language) filling(name, value string) string {
 	return value
 }
 
-// why says why credit was given or taken, as far as the grant's kind does not. What
+// why says why credit was given or taken, as far as the grant's kind does not, nor the invoice beside it. What
 // somebody has written by hand stays as it is, in whatever language.
-func (l *language) why(g *authz.Grant) string {
+func (l *language) why(g *authz.Grant, invoiced bool) string {
 	key, with := l.sayings.find(g.Reason)
 	if !strings.HasPrefix(key, saidGrant) {
 		return g.Reason
 	}
-	why := l.fill(l.words[key], with).String()
+	if invoiced {
+		if key == saidGrant+"purchase" {
+			return ""
+		}
+		delete(with, "{id}")
+	}
+	why := strings.TrimSpace(l.fill(l.words[key], with).String())
 	if strings.EqualFold(why, l.words["grant."+g.Kind]) {
 		return ""
 	}

@@ -230,9 +230,17 @@ func TestSay(t *testing.T) {
 // A grant says why it was made where its kind does not.
 func TestWhy(t *testing.T) {
 	all := langs(t)
+	const id = "0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11"
+	for tag, want := range map[string]string{"en": "automatic top-up", "nl": "automatisch opgewaardeerd", "de": "automatisch aufgeladen"} {
+		for reason, want := range map[string]string{"purchase " + id: "", "automatic top-up " + id: want} { // beside an invoice, which tells which
+			if got := all[tag].why(&authz.Grant{Kind: ledger.KindPurchase, Reason: reason}, true); got != want {
+				t.Errorf("%q in %s is for %q, want %q", reason, tag, got, want)
+			}
+		}
+	}
 	for _, c := range []struct{ kind, reason, en, nl, de string }{
-		{ledger.KindPurchase, "purchase 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", "purchase …7a6f0a11", "aankoop …7a6f0a11", "Kauf …7a6f0a11"},
-		{ledger.KindPurchase, "automatic top-up 0198c2f1-0b1c-7c3a-8a55-0d6b7a6f0a11", "automatic top-up …7a6f0a11", "automatisch opgewaardeerd …7a6f0a11", "automatisch aufgeladen …7a6f0a11"},
+		{ledger.KindPurchase, "purchase " + id, "purchase …7a6f0a11", "aankoop …7a6f0a11", "Kauf …7a6f0a11"},
+		{ledger.KindPurchase, "automatic top-up " + id, "automatic top-up …7a6f0a11", "automatisch opgewaardeerd …7a6f0a11", "automatisch aufgeladen …7a6f0a11"},
 		{ledger.KindPurchase, "purchase order 4711-2", "purchase order 4711-2", "purchase order 4711-2", "purchase order 4711-2"},
 		{ledger.KindRefund, "refund", "", "", ""},
 		{ledger.KindRefund, "dispute", "dispute", "betaling betwist", "Zahlung angefochten"},
@@ -241,7 +249,7 @@ func TestWhy(t *testing.T) {
 		{ledger.KindBonus, "", "", "", ""},
 	} {
 		for tag, want := range map[string]string{"en": c.en, "nl": c.nl, "de": c.de} {
-			if got := all[tag].why(&authz.Grant{Kind: c.kind, Reason: c.reason}); got != want {
+			if got := all[tag].why(&authz.Grant{Kind: c.kind, Reason: c.reason}, false); got != want {
 				t.Errorf("a %s for %q in %s is for %q, want %q", c.kind, c.reason, tag, got, want)
 			}
 		}

@@ -69,14 +69,14 @@ func (s *shop) paid(ctx context.Context, account string) error {
 	p := &all[len(all)-1]
 	units, id, net := p.Units, p.ID, int64(p.Net)/10_000
 	s.mu.Unlock()
-	if err := s.rig.give(ctx, authz.Grant{Account: account, Units: units, Kind: ledger.KindPurchase, Reference: "pi:" + id.String(), At: s.rig.clock()}); err != nil {
+	if err := s.rig.give(ctx, authz.Grant{Account: account, Units: units, Kind: ledger.KindPurchase, Reference: "pi:" + id.String(), Reason: "purchase " + id.String(), At: s.rig.clock()}); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.State = ledger.PurchasePaid
 	n := len(s.invoices[account]) + 1
-	s.invoices[account] = append([]ledger.Invoice{{ID: fmt.Sprintf("in_%s_%d", account, n), Account: account, Number: fmt.Sprintf("RF-%04d", n), Status: "paid",
+	s.invoices[account] = append([]ledger.Invoice{{ID: fmt.Sprintf("in_%s_%d", account, n), Account: account, Purchase: id, Number: fmt.Sprintf("RF-%04d", n), Status: "paid",
 		Date: s.rig.clock(), Currency: "EUR", Net: net, VAT: vat(net), VATRate: 2100, Total: net + vat(net)}}, s.invoices[account]...)
 	return nil
 }
