@@ -359,14 +359,14 @@ func TestTopUpTrouble(t *testing.T) {
 	}{
 		{"nothing", func(u *ledger.TopUp) { u.NotBefore = r.clock().Add(-time.Minute) }, ""},
 		{"declined", func(u *ledger.TopUp) { u.Problem, u.NotBefore = "Your card was declined.", at },
-			"De laatste opwaardering is mislukt: Uw kaart is geweigerd. Volgende poging: "},
+			"Automatisch opwaarderen: Uw kaart is geweigerd. Volgende poging: "},
 		{"waits", func(u *ledger.TopUp) { u.NotBefore = at }, `role="status"> Volgende poging: `},
 		{"to confirm", func(u *ledger.TopUp) {
 			u.Problem, u.PayURL = "Your bank asks you to confirm the payment.", "https://pay.example.com/1"
-		}, `mislukt: Uw bank vraagt u de betaling te bevestigen. <a href="https://pay.example.com/1" rel="noreferrer">Nu betalen</a></p>`},
+		}, `opwaarderen: Uw bank vraagt u de betaling te bevestigen. <a href="https://pay.example.com/1" rel="noreferrer">Nu betalen</a></p>`},
 		{"turned off", func(u *ledger.TopUp) {
 			u.Enabled, u.Problem, u.NotBefore = false, "It was turned off, since a payment was given back. You can turn it on again.", at
-		}, "mislukt: Het is uitgezet, omdat een betaling is terugbetaald. U kunt het weer aanzetten.</p>"},
+		}, "opwaarderen: Het is uitgezet, omdat een betaling is terugbetaald. U kunt het weer aanzetten.</p>"},
 	} {
 		now := set
 		c.set(&now)
@@ -375,7 +375,7 @@ func TestTopUpTrouble(t *testing.T) {
 		for _, place := range []string{"/billing", "/billing/add-credits"} {
 			got := b.get(place)
 			got.shows(t, http.StatusOK, c.want)
-			if told := strings.Count(got.body, "Volgende poging") + strings.Count(got.body, "mislukt"); told > 0 != (c.want != "") {
+			if told := strings.Count(got.body, "Volgende poging") + strings.Count(got.body, "Automatisch opwaarderen: "); told > 0 != (c.want != "") {
 				t.Errorf("%s: %s tells %d times of trouble", c.name, place, told)
 			}
 			if strings.HasSuffix(c.want, "poging: ") && !strings.Contains(got.body, ", "+when+".</p>") {

@@ -189,7 +189,7 @@ func (p *Page) routes() {
 	in("POST "+Path+"/add-credits", p.buy)
 	in("GET "+Path+"/paid", p.paid)
 	in("POST "+Path+"/top-up", p.setTopUp)
-	in("POST "+Path+"/card/remove", p.removeCard)
+	in("POST "+removeCardPath, p.removeCard)
 	in("GET "+Path+"/invoices", p.invoices)
 	in("GET "+Path+"/invoices/{id}/pdf", p.invoicePDF)
 	in("GET "+Path+"/details", p.showDetails)

@@ -20,6 +20,7 @@ var forms = []struct {
 	{"/billing/sign-out", nil},
 	{"/billing/add-credits", url.Values{"package": {"500"}, "total": {"4235 EUR"}}},
 	{"/billing/top-up", url.Values{}},
+	{"/billing/card/remove", nil},
 	{"/billing/details", url.Values{"company_name": {"Mallory"}}},
 	{"/billing/alerts", url.Values{"below": {"10"}}},
 	{"/billing/webhook", url.Values{"url": {"https://mallory.example/"}}},
@@ -41,6 +42,8 @@ func (s *shop) changed() string {
 		return "alerts"
 	case len(s.hooks) > 0:
 		return "webhook"
+	case s.removed > 0:
+		return "card"
 	case s.tested > 0:
 		return "test"
 	}

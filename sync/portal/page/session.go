@@ -97,7 +97,7 @@ func (p *Page) signedIn(v *visit, h work) error {
 			p.cfg.Log.Warn("a form without its session's secret was refused", logPath, v.r.URL.Path, logAccount, v.account.ID, logRemote, peer(v.r))
 			return errStale
 		}
-		if v.account.Status != authz.Active && v.r.URL.Path != Path+"/sign-out" {
+		if v.account.Status != authz.Active && v.r.URL.Path != Path+"/sign-out" && v.r.URL.Path != removeCardPath {
 			return errSuspended
 		}
 	}

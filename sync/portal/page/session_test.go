@@ -202,7 +202,7 @@ func TestLink(t *testing.T) {
 	again.post("/billing/link?token="+late, "/billing/link", "token", late).shows(t, http.StatusUnprocessableEntity, "This link has been used")
 }
 
-// A suspended account may look, and sign out.
+// A suspended account may look, take back that its card is charged, and sign out.
 func TestSuspended(t *testing.T) {
 	r := newRig(t)
 	b := r.browser(t)
@@ -213,6 +213,8 @@ func TestSuspended(t *testing.T) {
 	r.people.put(now)
 	b.get("/billing").shows(t, http.StatusOK, "This account is suspended")
 	b.post("/billing/details", "/billing/details", "company_name", "New").shows(t, http.StatusForbidden, "nothing can be changed")
+	r.shop.billing["acme"] = ledger.Billing{Account: "acme", Card: "pm_1", CardName: "visa 4242"}
+	b.post("/billing/add-credits", "/billing/card/remove").to(t, "/billing/add-credits?done=card-removed#top-up")
 	b.post("/billing", "/billing/sign-out").to(t, "/billing/sign-in?done=out")
 }
 

@@ -331,6 +331,9 @@ func (p *Page) setTopUp(v *visit) error {
 	return v.redirect(Path + "/add-credits?done=top-up-off#top-up")
 }
 
+// removeCardPath is what a suspended account may use, too.
+const removeCardPath = Path + "/card/remove"
+
 // removeCard takes back that the saved card may be charged.
 func (p *Page) removeCard(v *visit) error {
 	if p.cfg.TopUps == nil {

@@ -36,6 +36,7 @@ type shop struct {
 	reject    error // what the next change is refused with
 	leadTo    string
 	tested    int
+	removed   int // cards
 }
 
 func newShop(r *rig) *shop {
@@ -140,6 +141,7 @@ func (s *shop) ForgetCard(_ context.Context, account string) error {
 	if s.reject != nil {
 		return s.reject
 	}
+	s.removed++
 	b, t := s.billing[account], s.topUps[account]
 	b.Card, b.CardName, t.Enabled = "", "", false
 	s.billing[account], s.topUps[account] = b, t
