@@ -104,8 +104,31 @@ func (b *books) owed(account string) (credit.Units, error) {
 	return sum, nil
 }
 
+// settled waits for a moment until an account's card is kept, which Stripe's faults may prevent.
+func (b *books) settled(account string) {
+	for range 30 {
+		if d, err := b.ledger.Billing(context.Background(), account); err == nil && d.Card != "" {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// topUps is how many an account has had.
+func (b *books) topUps(account string) (n int) {
+	page, err := b.ledger.Purchases(context.Background(), account, 1000, 0)
+	check(b.t, err)
+	for i := range page {
+		if page[i].Kind == ledger.PurchaseTopUp {
+			n++
+		}
+	}
+	return n
+}
+
 // Whatever is bought, topped up, refunded, disputed, called, lost on the way, or done while Stripe is away: credit granted
-// is paid less what went back, and Stripe's reported seconds are the ledger's settled ones.
+// is paid less what went back, and Stripe's reported seconds are the ledger's settled ones. Whoever has removed the card is
+// charged by no top-up.
 func TestBooksProperty(t *testing.T) {
 	b := newBooks(t)
 	ctx := t.Context()
@@ -116,6 +139,22 @@ func TestBooksProperty(t *testing.T) {
 		sessions := map[string]bool{} // paid; true: disputed
 		var paid, refunds, disputes []string
 		var unsettled []authz.Record
+		withdrawn := map[string]int{} // accounts that have removed their card -> top-ups so far
+		still := func() {
+			for a, n := range withdrawn {
+				if now := b.topUps(a); now != n {
+					rt.Fatalf("account %s had %d top-ups when its card was removed, and %d after that", a, n, now)
+				}
+			}
+		}
+		topUp := func(account string, on bool) {
+			still()
+			_, err := b.shop.SetTopUp(ctx, account, stripe.TopUpChange{Enabled: on, Below: credit.Units(rapid.SampledFrom([]int64{50, 3000}).Draw(rt, "below")) * minute,
+				Units: 100 * minute, MaxPerDay: 3})
+			if err == nil { // it fails without a card
+				delete(withdrawn, account)
+			}
+		}
 		pick := func(from []string, name string) string {
 			if len(from) == 0 {
 				return ""
@@ -124,11 +163,14 @@ func TestBooksProperty(t *testing.T) {
 		}
 		for range rapid.IntRange(5, 30).Draw(rt, "steps") {
 			a := rapid.SampledFrom(accounts).Draw(rt, "account")
-			switch rapid.SampledFrom([]string{"buy", "buy", "buy", "abandon", "refund", "refund", "fail refund", "fail refund", "dispute", "close dispute", "top-up", "call", "call", "call", "settle late",
+			switch rapid.SampledFrom([]string{"buy", "buy", "buy", "abandon", "refund", "refund", "fail refund", "fail refund", "dispute", "close dispute", "top-up", "top-up", "top-up", "remove card", "remove card", "call", "call", "call", "settle late",
 				"outage", "lose webhooks", "redeliver", "time", "report", "report"}).Draw(rt, "step") {
 			case "buy":
 				if made, err := b.order(rt, a); err == nil && b.fake.Pay(made.Purchase.Session) == nil {
 					paid = append(paid, made.Purchase.Session)
+				}
+				if rapid.Bool().Draw(rt, "heard") { // else the card is kept some steps later, if at all
+					b.settled(a)
 				}
 			case "abandon":
 				_, _ = b.order(rt, a) // fails where Stripe does
@@ -154,8 +196,21 @@ func TestBooksProperty(t *testing.T) {
 					_ = b.fake.CloseDispute(id, rapid.Bool().Draw(rt, "won")) // may be closed
 				}
 			case "top-up":
-				// Fails without a card.
-				_, _ = b.shop.SetTopUp(ctx, a, stripe.TopUpChange{Enabled: rapid.Bool().Draw(rt, "on"), Below: 50 * minute, Units: 100 * minute, MaxPerDay: 3})
+				topUp(a, rapid.SampledFrom([]bool{true, true, true, false}).Draw(rt, "on"))
+			case "remove card":
+				if rapid.Bool().Draw(rt, "on") {
+					topUp(a, true)
+				}
+				was, err := b.ledger.Billing(ctx, a)
+				check(t, err)
+				// That it is not charged any more does not depend on Stripe.
+				if rapid.Bool().Draw(rt, "kept") {
+					b.fake.Inject(stripefake.Fault{Kind: stripefake.Refuse, Path: "/v1/payment_methods/*/detach", Times: 8})
+				}
+				if _ = b.shop.ForgetCard(ctx, a); was.Card != "" {
+					still()
+					withdrawn[a] = b.topUps(a)
+				}
 			case "call":
 				ended := b.fake.Now().Add(-time.Duration(rapid.IntRange(0, 6*3600).Draw(rt, "ago")) * time.Second)
 				lost := rapid.Bool().Draw(rt, "lost")
@@ -186,6 +241,7 @@ func TestBooksProperty(t *testing.T) {
 			}
 		}
 		b.fake.ClearFaults()
+		still()
 		for _, a := range accounts { // a last call pays back what may be owed
 			_, err := b.ledger.SetTopUp(ctx, a, ledger.TopUp{})
 			check(t, err)
