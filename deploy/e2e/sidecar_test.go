@@ -51,7 +51,7 @@ func cancelWhileAuthorizing(t *testing.T, s *stack) {
 // sidecarKilled has two calls: one ends while the sidecar is away, the other after it has come back.
 func sidecarKilled(t *testing.T, s *stack) {
 	a := s.open(t, "survives", 10*credit)
-	short := s.call(t, "caller.xml", ring{from: a.number, to: someone, talk: 2500 * time.Millisecond})
+	short := s.call(t, "caller.xml", ring{from: a.number, to: someone, talk: 2900 * time.Millisecond}) // less than a slice
 	long := s.call(t, "caller-stays.xml", ring{from: a.number, to: someone})
 	for _, c := range []*phone{short, long} {
 		s.awaitDialog(c.id())
@@ -106,7 +106,7 @@ func (s *stack) rings(t *testing.T, a account) *phone {
 func emergency(t *testing.T, s *stack) {
 	a := s.open(t, "emergency", 0)
 	caller := s.rings(t, a)
-	if c := a.awaitCDR(t, caller.id(), "settled"); c.CostUnits != 0 || c.DurationSec != 2 || c.Flags != "e" {
+	if c := a.awaitCDR(t, caller.id(), "settled"); c.CostUnits != 0 || c.DurationSec < 2 || c.DurationSec > 3 || c.Flags != "e" {
 		t.Errorf("the ledger has %+v", c)
 	}
 	a.wantBalanced(t, 0)
