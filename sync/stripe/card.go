@@ -86,6 +86,9 @@ func unlessMissing(err error) error {
 // spare takes a card off its customer that another is kept instead of. If that fails it stays there unused, until the
 // customer removes the other.
 func (s *Service) spare(ctx context.Context, account string, cards ...string) {
+	// Nobody comes back to it: a sidecar that stops finishes it first.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
 	b, err := s.billing(ctx, account)
 	for _, card := range cards {
 		if err == nil && card != "" && card != b.Card {

@@ -3,6 +3,7 @@ package stripe_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -14,18 +15,17 @@ import (
 	"github.com/hmsovereign/ringfence/sync/stripe/stripefake"
 )
 
-// keeps wants a customer's card to be kept at Stripe, or not.
+// keeps waits until a customer's card is kept at Stripe, or is not.
 func (r *rig) keeps(card string, want bool) {
 	r.t.Helper()
-	for _, m := range r.fake.Objects("payment_method") {
-		if m["id"] == card {
-			if got := m["customer"] != nil; got != want {
-				r.t.Errorf("card %s is kept at Stripe: %v, want %v", card, got, want)
+	services.Eventually(r.t, patience, func() error {
+		for _, m := range r.fake.Objects("payment_method") {
+			if m["id"] == card && (m["customer"] != nil) == want {
+				return nil
 			}
-			return
 		}
-	}
-	r.t.Errorf("there is no card %s", card)
+		return fmt.Errorf("card %s is to be kept at Stripe: %v", card, want)
+	})
 }
 
 // A customer takes back that a card may be charged: Stripe, the ledger and the top-up go by it at once.
