@@ -59,7 +59,7 @@ func (l *Ledger) SetTopUp(ctx context.Context, account string, t TopUp) (TopUp, 
 		if _, err := tx.lockTotals(ctx, account); err != nil {
 			return err
 		}
-		t.forget()
+		t.Forget()
 		if err := tx.putTopUp(ctx, account, &t); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (l *Ledger) WithdrawCard(ctx context.Context, account string) error {
 			return err
 		}
 		t.Enabled = false
-		t.forget()
+		t.Forget()
 		if err := tx.putTopUp(ctx, account, &t); err != nil {
 			return err
 		}
@@ -140,12 +140,12 @@ func (tx *Tx) newCard(ctx context.Context, p *Purchase, pay *Payment) error {
 	if err != nil {
 		return err
 	}
-	t.forget()
+	t.Forget()
 	return tx.putTopUp(ctx, p.Account, &t)
 }
 
-// forget makes as if nothing had gone wrong before.
-func (t *TopUp) forget() { t.Declined, t.NotBefore, t.Problem, t.PayURL = 0, time.Time{}, "", "" }
+// Forget makes as if nothing had gone wrong before.
+func (t *TopUp) Forget() { t.Declined, t.NotBefore, t.Problem, t.PayURL = 0, time.Time{}, "", "" }
 
 func (tx *Tx) topUpFailed(ctx context.Context, t *TopUp, id uuid.UUID) error {
 	return tx.Notify(ctx, Notice{Account: t.Account, Event: NoticeTopUpFailed, ID: id, Problem: t.Problem, PayURL: t.PayURL})

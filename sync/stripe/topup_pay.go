@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/stripe/stripe-go/v76"
 
@@ -381,7 +380,7 @@ func (s *Service) toppedUp(ctx context.Context, p *ledger.Purchase) error {
 		return err // what went wrong since
 	}
 	_, err = s.ledger.ChangeTopUp(ctx, p.Account, func(t *ledger.TopUp) error {
-		t.Declined, t.Problem, t.PayURL, t.NotBefore = 0, "", "", time.Time{}
+		t.Forget()
 		return nil
 	})
 	return err
